@@ -1,0 +1,709 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package authsec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+const (
+	maxRenewBefore = 5 * time.Minute // of the default
+	minRenewStep   = time.Second     // between two attempts to renew, before jitter
+
+	minRemembered = time.Second // how long a failure with no token is remembered at first
+	maxRemembered = time.Minute // and in the end
+
+	minRefusalStep = time.Second      // between two fetches that refusals caused, at first
+	maxRefusalStep = 30 * time.Second // and in the end
+	refusalRest    = time.Minute      // without a refusal, after which it is anew
+
+	// clockDrift is by how much wall and monotonic clock may drift apart before
+	// one is taken to have stepped, or the machine to have been suspended.
+	clockDrift = 10 * time.Second
+
+	// maxAbandoned is how many fetches may be left behind that outlast their
+	// time-out, because foreign code in them does not return.
+	maxAbandoned = 4
+
+	never = time.Duration(math.MaxInt64)
+)
+
+// contextSource is a TokenSource whose waits end with a context.
+type contextSource interface {
+	TokenContext(context.Context) (*oauth2.Token, error)
+}
+
+// renewer is a TokenSource that can be told of a refused token.
+type renewer interface {
+	Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error)
+}
+
+// Source gets an agent's delegation token and keeps it. It is an
+// [oauth2.TokenSource]. Make one with [NewSource]; it is safe for concurrent
+// use, and there is nothing to close.
+//
+// While the token is good, every call returns at once. In the last part of its
+// life ([Config.RenewBefore]) calls start its renewal, one at a time, and do
+// not wait for it; a renewal that fails is tried again, and the token serves
+// until its true expiry. With no good token, all callers wait for one shared
+// fetch, each as long as its context allows. Its failure is remembered for a
+// while, in which calls fail with the same error without asking again: 1 s,
+// doubling to 1 minute, or as long as the server says.
+//
+// Expiry is judged by the server's clock as its answer told it, and from then
+// on by the monotonic clock: a local clock that is wrong or steps does no harm.
+type Source struct {
+	endpoint     *endpoint
+	renewBefore  time.Duration // 0: a fifth of the life
+	fetchTimeout time.Duration
+	log          *slog.Logger // nil: silent
+
+	// current is the token in service: immutable, and swapped whole, with mu
+	// held. nil: none.
+	current atomic.Pointer[record]
+
+	mu       sync.Mutex // guards what follows; never held while anything is waited for
+	flight   *flight    // the fetch under way; nil: none
+	flying   int        // fetches that have not returned, those given up on included
+	failure  error      // of the last fetch, while there is no token
+	heldTill time.Time  // until then failure is the answer, or the server does not want to be asked
+	held     bool       // heldTill is the server's own wish: it holds while there is a token, too
+	streak   int        // failures in a row that left no token
+	mourned  bool       // "no token" was logged, and no token has come since
+	forced   time.Time  // when Renew last asked whatever was remembered
+	refusals refusals
+	stats    Stats
+}
+
+// Stats tells what a [Source] has done so far and what it holds.
+type Stats struct {
+	Fetches     uint64    // times the endpoint was asked, retries within one fetch not counted
+	Failures    uint64    // fetches that brought no usable token
+	Renewals    uint64    // times another token took the place of one that was still good
+	Refusals    uint64    // tokens that APIs refused, as Renew was told
+	Expiry      time.Time // of the token in service, on the local clock; zero: no token
+	LastSuccess time.Time // when a fetch last brought a usable token; zero: never
+	LastError   error     // of the latest fetch; nil: it succeeded, or there was none
+	NextFetch   time.Time // before which no call starts a fetch, but after a refusal; zero: one is under way, or the next call starts it
+}
+
+// record is a token in service. It is immutable.
+type record struct {
+	*grant
+	cache  oauth2.TokenSource // oauth2.ReuseTokenSource, which holds the token
+	header []string           // the Authorization header's value, shared by all requests
+
+	// Moments are durations since received, on the monotonic clock.
+	window time.Duration // how long before the end of its life renewal begins
+	draw   time.Duration // how far into the window its first attempt lies
+	due    time.Duration // the next attempt to renew; never: one is under way
+
+	wall  int64         // the wall clock at received, in ns since 1970
+	drift time.Duration // by how much the wall clock has run ahead since, as far as it was acted upon
+}
+
+// flight is one fetch, for any number of waiters.
+type flight struct {
+	began time.Time
+	done  chan struct{} // closed when rec and err are set
+	rec   *record       // the token in service after it
+	err   error
+}
+
+// NewSource returns a Source for cfg. It makes no request yet. Its error joins
+// all faults of cfg.
+func NewSource(cfg Config) (*Source, error) {
+	cfg, base, err := cfg.validate()
+	if err != nil {
+		return nil, err
+	}
+	return &Source{
+		endpoint:     newEndpoint(cfg, base),
+		renewBefore:  cfg.RenewBefore,
+		fetchTimeout: cfg.FetchTimeout,
+		log:          cfg.Logger,
+	}, nil
+}
+
+// Token returns the token in service, or waits for one as long as
+// [Config.FetchTimeout] at most. The token is the caller's own copy; its Expiry
+// is on the local clock, and its Extra method gives every field of the
+// server's answer. Errors are [*Error].
+func (s *Source) Token() (*oauth2.Token, error) {
+	return s.TokenContext(context.Background())
+}
+
+// TokenContext is [Source.Token] for a caller that waits no longer than ctx.
+// The end of ctx does not end a fetch that others may be waiting for.
+func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
+	r, err := s.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.copy(), nil
+}
+
+// Delegation returns what the token in service stands for, or waits for one as
+// TokenContext does.
+func (s *Source) Delegation(ctx context.Context) (*Delegation, error) {
+	r, err := s.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.delegation.clone(), nil
+}
+
+// get returns the token in service, or waits for one.
+func (s *Source) get(ctx context.Context) (*record, error) {
+	if s == nil || s.endpoint == nil {
+		return nil, errors.New("authsec: this Source was not made by NewSource")
+	}
+	r := s.current.Load()
+	if r == nil {
+		return s.wait(ctx)
+	}
+	now := time.Now()
+	elapsed := now.Sub(r.received)
+	if elapsed >= r.life {
+		return s.wait(ctx)
+	}
+	if r.due != never && (elapsed >= r.due || r.stepped(now, elapsed)) {
+		s.renewBehind(r)
+	}
+	return r, nil
+}
+
+// wait is get where there is no good token: all callers share one fetch.
+func (s *Source) wait(ctx context.Context) (*record, error) {
+	if err := s.mayWait(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	now := time.Now()
+	if r := s.good(now); r != nil {
+		s.mu.Unlock()
+		return r, nil
+	}
+	if s.flight == nil {
+		if s.failure != nil && now.Before(s.heldTill) {
+			defer s.mu.Unlock()
+			return nil, s.failure
+		}
+		s.begin(now)
+	}
+	f := s.flight
+	s.mu.Unlock()
+
+	r, err := f.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil || time.Since(r.received) >= r.life {
+		return nil, newError("authsec: no token for agent "+s.endpoint.agent+": the one that came expired at once", ErrInvalidResponse)
+	}
+	return r, nil
+}
+
+// Renew returns a token in place of one that an API refused.
+//
+// If another than rejected is in service already, it returns that at once.
+// Otherwise it asks the server, with one fetch for all callers, while everyone
+// else goes on with the token in service: one API's refusal does not take it
+// from the others. If the server gives out the same token still, Renew returns
+// that, without an error. If the fetch fails, it returns the error; only where
+// the server says that the agent has no delegation any more (its 410, or its
+// 404 "No active delegation token found") the token ends.
+//
+// Refusals cause a bounded number of fetches: one at once, the next 1 s later,
+// then 2 s, doubling to 30 s, until there was none for a minute. In between
+// Renew returns the token in service.
+//
+// Renew(ctx, nil) asks the server now, whatever is remembered, at most once a
+// second: for the moment after an admin has delegated.
+func (s *Source) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error) {
+	refused := ""
+	if rejected != nil {
+		if refused = rejected.AccessToken; refused == "" {
+			return nil, errors.New("authsec: Renew: the rejected token is empty")
+		}
+	}
+	r, err := s.renew(ctx, refused)
+	if err != nil {
+		return nil, err
+	}
+	return r.copy(), nil
+}
+
+// renew is Renew with the text of the refused token, or "".
+func (s *Source) renew(ctx context.Context, refused string) (*record, error) {
+	if s == nil || s.endpoint == nil {
+		return s.get(ctx)
+	}
+	if err := s.mayWait(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	called := time.Now()
+	if refused != "" {
+		s.stats.Refusals++
+		s.refusals.note(called)
+	}
+	for {
+		now := time.Now()
+		r := s.good(now)
+		if r == nil && refused != "" {
+			s.mu.Unlock()
+			return s.wait(ctx)
+		}
+		if refused != "" && r.token.AccessToken != refused {
+			s.mu.Unlock()
+			return r, nil
+		}
+		if s.flight == nil {
+			if !s.mayForce(now, refused) {
+				s.mu.Unlock()
+				if r != nil {
+					return r, nil
+				}
+				return s.wait(ctx)
+			}
+			s.begin(now)
+		}
+		f := s.flight
+		s.mu.Unlock()
+		newer, err := f.wait(ctx)
+		if ctx.Err() != nil && err != nil {
+			return nil, err
+		}
+
+		s.mu.Lock()
+		if refused != "" && s.withdraw(refused, err) {
+			s.mu.Unlock()
+			s.logNoToken(err)
+			return nil, err
+		}
+		// A fetch that began before this call may have been answered before the
+		// delegation that it hopes for.
+		another := err == nil && newer != nil && newer.token.AccessToken != refused
+		if another && refused != "" || !f.began.Before(called) {
+			s.mu.Unlock()
+			return newer, err
+		}
+	}
+}
+
+// mayForce reports whether a fetch may begin for a refusal, or for a call of
+// Renew without one. mu is held.
+func (s *Source) mayForce(now time.Time, refused string) bool {
+	if refused == "" {
+		if !s.forced.IsZero() && now.Sub(s.forced) < time.Second {
+			return false
+		}
+		s.forced = now
+		return true
+	}
+	if s.held && now.Before(s.heldTill) {
+		return false
+	}
+	return s.refusals.allow(now)
+}
+
+// withdraw ends the service of a refused token if the server agrees that there
+// is no delegation: err says so. mu is held.
+func (s *Source) withdraw(refused string, err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || !e.noDelegation {
+		return false
+	}
+	r := s.current.Load()
+	if r == nil || r.token.AccessToken != refused {
+		return false
+	}
+	s.current.Store(nil)
+	s.remember(time.Now(), err)
+	return true
+}
+
+// refusals bounds the fetches that refused tokens cause.
+type refusals struct {
+	last time.Time     // refusal
+	step time.Duration // between the last fetch and the next; 0: the next is the first
+	next time.Time     // no fetch before
+}
+
+// note takes account of a refusal.
+func (b *refusals) note(now time.Time) {
+	if now.Sub(b.last) >= refusalRest {
+		b.step, b.next = 0, time.Time{}
+	}
+	b.last = now
+}
+
+// allow reports whether a refusal may cause a fetch now, and counts it if so.
+func (b *refusals) allow(now time.Time) bool {
+	if now.Before(b.next) {
+		return false
+	}
+	b.step = min(max(minRefusalStep, 2*b.step), maxRefusalStep)
+	b.next = now.Add(b.step)
+	return true
+}
+
+// flightKey marks the context of a fetch with the Source that it is for.
+type flightKey struct{}
+
+// mayWait reports why a call must not wait for a fetch: its context has ended,
+// or it was made by that very fetch.
+func (s *Source) mayWait(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return contextError(ctx, "waiting for a token")
+	}
+	if ctx.Value(flightKey{}) == s {
+		return errors.New("authsec: Config.HTTPClient or Config.Credential leads back to the Source that it serves")
+	}
+	return nil
+}
+
+// good returns the token in service, if it has not expired.
+func (s *Source) good(now time.Time) *record {
+	r := s.current.Load()
+	if r == nil || now.Sub(r.received) >= r.life {
+		return nil
+	}
+	return r
+}
+
+// renewBehind starts the renewal of r, if it is still due, and does not wait.
+func (s *Source) renewBehind(r *record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current.Load() != r || s.flight != nil {
+		return
+	}
+	s.begin(time.Now())
+}
+
+// begin starts a fetch. mu is held, and no fetch is under way.
+func (s *Source) begin(now time.Time) {
+	f := &flight{began: now, done: make(chan struct{})}
+	s.flight = f
+	s.stats.Fetches++
+	if r := s.good(now); r != nil {
+		s.current.Store(r.renewing(now))
+	}
+	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), flightKey{}, s), s.fetchTimeout)
+	if s.flying >= maxAbandoned {
+		go func() {
+			defer cancel()
+			s.land(f, nil, newError(fmt.Sprintf("authsec: no token for agent %s: %d fetches have not returned: Config.Credential or Config.HTTPClient does not return", s.endpoint.agent, maxAbandoned)))
+		}()
+		return
+	}
+	s.flying++
+	go s.fly(ctx, cancel, f)
+}
+
+// fly makes the fetch. Foreign code runs in it (Credential, HTTPClient's
+// transport, Keyfunc), which may never return, exit the goroutine or panic:
+// the flight lands all the same.
+func (s *Source) fly(ctx context.Context, cancel context.CancelFunc, f *flight) {
+	fail := func(what string, cause error) *Error {
+		return newError(fmt.Sprintf("authsec: no token for agent %s: %s", s.endpoint.agent, what), cause)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		s.land(f, nil, fail(fmt.Sprintf("%s or Config.Credential did not answer within %v", s.endpoint.shown, s.fetchTimeout), ctx.Err()))
+	})
+	var r *record
+	var err error = fail("the fetch's goroutine was ended by Config.Credential, Config.HTTPClient or Config.Keyfunc", nil)
+	defer func() {
+		if v := recover(); v != nil {
+			err = fail("Config.HTTPClient or Config.Keyfunc panicked: "+panicText(v), nil)
+		}
+		stop()
+		cancel()
+		s.land(f, r, err)
+		s.mu.Lock()
+		s.flying--
+		s.mu.Unlock()
+	}()
+	r, err = s.fetch(ctx)
+}
+
+// fetch asks the endpoint through an oauth2.ReuseTokenSource of its own, which
+// is empty, so that it asks, and then holds what came.
+func (s *Source) fetch(ctx context.Context) (*record, error) {
+	var g *grant
+	cache := oauth2.ReuseTokenSource(nil, tokenFunc(func() (t *oauth2.Token, err error) {
+		if g, err = s.endpoint.fetch(ctx); err != nil {
+			return nil, err
+		}
+		return g.token, nil
+	}))
+	_, err := cache.Token()
+	if g == nil {
+		return nil, err
+	}
+	window := s.renewBefore
+	if window == 0 {
+		window = min(g.life/5, maxRenewBefore)
+	}
+	window = max(0, min(window, g.life))
+	r := &record{
+		grant:  g,
+		cache:  cache,
+		header: []string{"Bearer " + g.token.AccessToken},
+		window: window,
+		draw:   jitter(window / 2),
+		wall:   g.received.UnixNano(),
+	}
+	r.due = r.life - r.window + r.draw
+	return r, err
+}
+
+// tokenFunc is an oauth2.TokenSource.
+type tokenFunc func() (*oauth2.Token, error)
+
+func (f tokenFunc) Token() (*oauth2.Token, error) { return f() }
+
+// land ends a flight with what the fetch brought, once: the fetch and its
+// time-out both call it. With an error, r may be a token that is past its expiry.
+func (s *Source) land(f *flight, r *record, err error) {
+	s.mu.Lock()
+	if s.flight != f {
+		s.mu.Unlock()
+		return
+	}
+	s.flight = nil
+	now := time.Now()
+	old := s.good(now)
+	s.stats.LastError = err
+	event := func() {}
+	if err == nil {
+		s.stats.LastSuccess = now
+		event = s.succeed(old, r, now)
+	} else {
+		s.stats.Failures++
+		event = s.fail(old, r, now, err)
+	}
+	f.rec, f.err = s.current.Load(), err
+	s.mu.Unlock()
+	event()
+	close(f.done)
+}
+
+// succeed puts r into service. mu is held. The event is to be logged without it.
+func (s *Source) succeed(old, r *record, now time.Time) (event func()) {
+	s.failure, s.heldTill, s.held = nil, time.Time{}, false
+	s.streak, s.mourned = 0, false
+	same := old != nil && old.token.AccessToken == r.token.AccessToken
+	if same {
+		r = old.confirmed(r, now)
+	}
+	s.current.Store(r)
+	return func() {
+		switch {
+		case s.log == nil:
+		case same:
+			s.log.Debug("token unchanged", "agent", s.endpoint.agent, "expires_in", r.left(now))
+		case old != nil:
+			s.log.Info("token renewed", "agent", s.endpoint.agent, "expires_in", r.left(now))
+		default:
+			s.log.Info("token fetched", "agent", s.endpoint.agent, "expires_in", r.left(now))
+		}
+	}
+}
+
+// fail takes account of a failed fetch. mu is held. The event is to be logged
+// without it.
+func (s *Source) fail(old, r *record, now time.Time, err error) (event func()) {
+	if old == nil || old.foundDead(r, now, err) {
+		s.current.Store(nil)
+		s.remember(now, err)
+		return func() { s.logNoToken(err) }
+	}
+	var asked time.Duration
+	var e *Error
+	if errors.As(err, &e) && e.RetryAfter > 0 {
+		asked = e.RetryAfter
+		s.failure, s.heldTill, s.held = err, now.Add(asked), true
+	}
+	again := old.again(now, asked)
+	s.current.Store(again)
+	return func() {
+		if s.log != nil {
+			status := 0
+			if e != nil {
+				status = e.StatusCode
+			}
+			s.log.Warn("renewal failed", "agent", s.endpoint.agent, "status", status, "error", err.Error(),
+				"expires_in", old.left(now), "next_attempt", again.received.Add(again.due).Round(0))
+		}
+	}
+}
+
+// remember makes err the answer for a while. mu is held.
+func (s *Source) remember(now time.Time, err error) {
+	wait := min(minRemembered<<min(s.streak, 10), maxRemembered)
+	wait = wait/2 + jitter(wait)
+	s.held = false
+	var e *Error
+	if errors.As(err, &e) && e.RetryAfter > 0 {
+		wait, s.held = e.RetryAfter, true
+	}
+	s.streak++
+	s.failure, s.heldTill = err, now.Add(wait)
+}
+
+// logNoToken logs that the agent has no token, once until it has one.
+func (s *Source) logNoToken(err error) {
+	s.mu.Lock()
+	mourned := s.mourned
+	s.mourned = true
+	s.mu.Unlock()
+	if s.log != nil && !mourned {
+		s.log.Error("no token", "agent", s.endpoint.agent, "error", err.Error())
+	}
+}
+
+// wait waits for the flight's end, but no longer than ctx.
+func (f *flight) wait(ctx context.Context) (*record, error) {
+	select {
+	case <-f.done:
+	default:
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, contextError(ctx, "waiting for a token")
+		}
+	}
+	return f.rec, f.err
+}
+
+// Stats returns what the source has done so far. It never waits for a fetch.
+func (s *Source) Stats() Stats {
+	if s == nil {
+		return Stats{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stats := s.stats
+	now := time.Now()
+	if r := s.good(now); r != nil {
+		stats.Expiry = r.copy().Expiry
+		if r.due != never {
+			stats.NextFetch = r.received.Add(r.due).Round(0)
+		}
+	} else if s.flight == nil && now.Before(s.heldTill) {
+		stats.NextFetch = s.heldTill.Round(0)
+	}
+	return stats
+}
+
+// left is how long the token is good from now on.
+func (r *record) left(now time.Time) time.Duration {
+	return (r.life - now.Sub(r.received)).Round(time.Millisecond)
+}
+
+// ahead is by how much the wall clock has run ahead of the monotonic one since
+// the token was received.
+func (r *record) ahead(now time.Time, elapsed time.Duration) time.Duration {
+	return time.Duration(now.UnixNano()-r.wall) - elapsed
+}
+
+// stepped reports whether the clocks have drifted apart further than was known.
+func (r *record) stepped(now time.Time, elapsed time.Duration) bool {
+	d := r.ahead(now, elapsed) - r.drift
+	return d > clockDrift || d < -clockDrift
+}
+
+// copy returns the token for a caller to keep, which may be another
+// oauth2.ReuseTokenSource, and that writes into it. Its Expiry is on the local
+// clock as it is now, should that have stepped.
+func (r *record) copy() *oauth2.Token {
+	t := *r.token
+	now := time.Now()
+	if d := r.ahead(now, now.Sub(r.received)); d > clockDrift || d < -clockDrift {
+		t.Expiry = t.Expiry.Add(d)
+	}
+	return &t
+}
+
+// renewing is r while its renewal is under way.
+func (r *record) renewing(now time.Time) *record {
+	c := *r
+	c.due = never
+	c.drift = r.ahead(now, now.Sub(r.received))
+	return &c
+}
+
+// again is r after an attempt to renew it failed, or brought the same token:
+// the next is a tenth of the window later, give or take half at random, and
+// not before the server wants to be asked.
+func (r *record) again(now time.Time, asked time.Duration) *record {
+	c := *r
+	step := max(r.window/10, minRenewStep)
+	step = max(step/2+jitter(step), asked)
+	c.due = max(now.Sub(r.received)+step, r.life-r.window+r.draw)
+	return &c
+}
+
+// confirmed is r after the server gave out the same token again, as newer. What
+// r knows of its expiry stands, unless the server tells another, or the clocks
+// have drifted apart.
+func (r *record) confirmed(newer *record, now time.Time) *record {
+	elapsed := now.Sub(r.received)
+	drift := r.ahead(now, elapsed)
+	keep := newer.notAfter.Equal(r.notAfter)
+	if r.notAfter.IsZero() && newer.notAfter.IsZero() { // a time to live does not begin anew
+		keep = newer.received.Add(newer.life).After(r.received.Add(r.life))
+	}
+	if keep && drift <= clockDrift && drift >= -clockDrift {
+		c := *r
+		c.delegation = newer.delegation
+		return c.again(now, 0)
+	}
+	newer.window, newer.draw = min(r.window, newer.life), r.draw
+	return newer.again(now, 0)
+}
+
+// foundDead reports whether a fetch that failed has shown r to be dead before
+// its time: the server gave it out as past its expiry, or says that there is no
+// delegation, when the wall clock too says that r is over. (The monotonic clock
+// stands still while a machine is suspended.)
+func (r *record) foundDead(newer *record, now time.Time, err error) bool {
+	elapsed := now.Sub(r.received)
+	ahead := r.ahead(now, elapsed)
+	if newer != nil && newer.token.AccessToken == r.token.AccessToken {
+		return !newer.notAfter.Equal(r.notAfter) || ahead > clockDrift || ahead < -clockDrift
+	}
+	var e *Error
+	return errors.As(err, &e) && e.noDelegation && ahead > clockDrift && elapsed+ahead >= r.life
+}
+
+// jitter draws evenly from [0, d).
+func jitter(d time.Duration) time.Duration { return rand.N(max(1, d)) }
+
+// String names the agent and server, not the token.
+func (s *Source) String() string {
+	if s == nil || s.endpoint == nil {
+		return "authsec.Source{}"
+	}
+	return fmt.Sprintf("authsec.Source{%s at %s}", s.endpoint.agent, s.endpoint.shown)
+}
+
+// Format prints what String tells, for every verb.
+func (s *Source) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
+
+// LogValue gives slog what String tells.
+func (s *Source) LogValue() slog.Value { return slog.StringValue(s.String()) }
