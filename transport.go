@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/authsec-go/authsec/internal/hosts"
@@ -217,9 +218,18 @@ func (x *exchange) roundTrip(body io.ReadCloser, authorization []string) (*http.
 	if authorization != nil {
 		// Of the headers the map alone is copied: Base may not modify the values.
 		req.Header = maps.Clone(req.Header)
+		for key := range x.req.Header {
+			if len(key) == len("Authorization") && strings.EqualFold(key, "Authorization") {
+				delete(req.Header, key) // in whatever case it was written
+			}
+		}
 		req.Header["Authorization"] = authorization
 	}
-	return x.t.ready.base.RoundTrip(req)
+	resp, err := x.t.ready.base.RoundTrip(req)
+	if resp == nil && err == nil {
+		return nil, errors.New("authsec: Transport.Base returned neither a response nor an error")
+	}
+	return resp, err
 }
 
 // repeatable reports whether the request's body can be had again.

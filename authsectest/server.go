@@ -1,0 +1,506 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package authsectest is an AuthSec server for tests, in the manner of
+// net/http/httptest: in this process, with real JWTs, and with the answers that
+// real servers give, the unpleasant ones included.
+//
+//	srv := authsectest.NewServer()
+//	defer srv.Close()
+//	srv.Delegate(authsectest.ClientID, authsectest.Delegation{Permissions: []string{"billing:read"}})
+//	client, err := authsec.NewClient(srv.Config(authsectest.ClientID))
+//
+// It also gives the other end of a call: [Server.API] is a protected API that
+// verifies the tokens it gets.
+//
+// NewInMemoryServer needs no network, so that it works in a bubble of
+// testing/synctest.
+package authsectest
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/authsec-go/authsec"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// ClientID is a well-formed client ID for tests. Any other UUID does as well.
+const ClientID = "9b477e30-3989-4c12-926c-3945a59f761f"
+
+// TenantID is the tenant that the server's agents belong to.
+const TenantID = "11111111-2222-3333-4444-555555555555"
+
+// Paths that the server answers.
+const (
+	EndpointPath = "/authsec/uflow/sdk/delegation-token"
+	KeySetPath   = "/authsec/spiresvc/v1/jwt/bundle"
+)
+
+// Delegation is what an admin delegates to an agent.
+type Delegation struct {
+	Permissions []string      // resource:action; nil is answered as null
+	Audience    []string      // nil: "authsec-api"
+	TTL         time.Duration // until it expires; 0: one hour
+}
+
+// Server is an AuthSec server. All its methods are safe for concurrent use.
+type Server struct {
+	// URL is the server's root, to be used as Config.BaseURL.
+	URL string
+
+	http   *httptest.Server // nil in memory
+	client *http.Client
+
+	mu         sync.Mutex // guards what follows
+	key        *rsa.PrivateKey
+	agents     map[string]*agent
+	revoked    map[string]bool // tokens, by their text
+	credential string          // that the endpoint wants; "": it is public
+	latency    time.Duration
+	faults     []http.Handler // for the next requests to the endpoint
+	fault      http.Handler   // for all of them; nil: none
+	limit      int            // requests a window from one address; 0: any number
+	window     time.Duration
+	counts     map[string]*count
+	fetches    int
+	apiCalls   int
+	serial     int
+}
+
+type agent struct {
+	fields map[string]any // the answer; nil: no delegation
+	expiry time.Time
+	tokens []string // all that were ever issued
+}
+
+type count struct {
+	since time.Time
+	n     int
+}
+
+// keys are made once per process: each takes a good part of a second.
+var keys = [2]func() *rsa.PrivateKey{sync.OnceValue(newKey), sync.OnceValue(newKey)}
+
+func newKey() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic("authsectest: " + err.Error()) // crypto/rand does not fail
+	}
+	return key
+}
+
+// NewServer starts a server on a loopback address, over plain HTTP.
+func NewServer() *Server {
+	s := newServer()
+	s.http = httptest.NewServer(s.Handler())
+	s.URL, s.client = s.http.URL, s.http.Client()
+	return s
+}
+
+// NewTLSServer starts a server on a loopback address, over TLS and HTTP/2. Its
+// Client trusts its certificate.
+func NewTLSServer() *Server {
+	s := newServer()
+	s.http = httptest.NewUnstartedServer(s.Handler())
+	s.http.EnableHTTP2 = true
+	s.http.StartTLS()
+	s.URL, s.client = s.http.URL, s.http.Client()
+	return s
+}
+
+// NewInMemoryServer returns a server that only its own Client reaches, with no
+// network in between.
+func NewInMemoryServer() *Server {
+	s := newServer()
+	s.URL, s.client = "https://authsec.test", &http.Client{Transport: RoundTripper(s.Handler())}
+	return s
+}
+
+func newServer() *Server {
+	return &Server{
+		key:     keys[0](),
+		agents:  map[string]*agent{},
+		revoked: map[string]bool{},
+		counts:  map[string]*count{},
+	}
+}
+
+// Close stops the server.
+func (s *Server) Close() {
+	if s.http != nil {
+		s.http.Close()
+	}
+}
+
+// Client returns a client that reaches the server and trusts it.
+func (s *Server) Client() *http.Client { return s.client }
+
+// Config returns a configuration for the agent, with BaseURL, ClientID and
+// HTTPClient set. Hosts are those of apis, the URLs of servers that the token
+// may go to.
+func (s *Server) Config(clientID string, apis ...string) authsec.Config {
+	cfg := authsec.Config{BaseURL: s.URL, ClientID: clientID, HTTPClient: s.client}
+	for _, api := range apis {
+		_, host, _ := strings.Cut(api, "://")
+		host, _, _ = strings.Cut(host, "/")
+		cfg.Hosts = append(cfg.Hosts, host)
+	}
+	return cfg
+}
+
+// Register makes an agent known, without a delegation.
+func (s *Server) Register(clientID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.agent(clientID)
+}
+
+func (s *Server) agent(clientID string) *agent {
+	a := s.agents[clientID]
+	if a == nil {
+		a = new(agent)
+		s.agents[clientID] = a
+	}
+	return a
+}
+
+// Delegate gives the agent a delegation, in place of the one it may have, and
+// returns its token. Tokens of an earlier one stay good until they are revoked
+// or expire.
+func (s *Server) Delegate(clientID string, d Delegation) (token string) {
+	if d.TTL == 0 {
+		d.TTL = time.Hour
+	}
+	if d.Audience == nil {
+		d.Audience = []string{"authsec-api"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serial++
+	now := time.Now().UTC()
+	expiry := now.Add(d.TTL)
+	spiffeID := fmt.Sprintf("spiffe://example.org/tenants/%s/agents/test/%s", TenantID, clientID)
+	token, err := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+		"iss": "spiffe://" + TenantID, "sub": spiffeID, "aud": d.Audience,
+		"exp": expiry.Unix(), "nbf": now.Unix(), "iat": now.Unix(), "jti": fmt.Sprint("jti-", s.serial),
+		"user_id": "user-1", "tenant_id": TenantID, "email": "admin@example.org", "agent_type": "test",
+		"permissions": d.Permissions, "client_id": clientID,
+	}).SignedString(s.key)
+	if err != nil {
+		panic("authsectest: " + err.Error()) // the claims are ours and can be encoded
+	}
+	a := s.agent(clientID)
+	a.tokens = append(a.tokens, token)
+	a.expiry = expiry
+	stamp := now.Format(time.RFC3339Nano)
+	a.fields = map[string]any{
+		"audience": d.Audience, "client_id": clientID, "expires_at": expiry.Format(time.RFC3339Nano),
+		"issued_at": stamp, "permissions": d.Permissions, "spiffe_id": spiffeID, "status": "active",
+		"tenant_id": TenantID, "token": token, "ttl_seconds": int(d.TTL.Seconds()), "updated_at": stamp,
+	}
+	return token
+}
+
+// Revoke ends the agent's delegation. [Server.API] refuses all its tokens from
+// then on.
+func (s *Server) Revoke(clientID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.agent(clientID)
+	for _, token := range a.tokens {
+		s.revoked[token] = true
+	}
+	a.fields, a.tokens = nil, nil
+}
+
+// RotateKey has the tokens that are delegated from now on signed with another
+// key, and the key set name only that one.
+func (s *Server) RotateKey() {
+	key := keys[1]()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.key == key {
+		key = keys[0]()
+	}
+	s.key = key
+}
+
+// RequireCredential makes the server one of the newer generation, which wants
+// this bearer token of the caller. "" makes the endpoint public again.
+func (s *Server) RequireCredential(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.credential = token
+}
+
+// LimitRate makes the endpoint answer 429 to more than n requests a window from
+// one address. 0 lifts the limit. Real servers allow 100 a minute.
+func (s *Server) LimitRate(n int, window time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limit, s.window = n, window
+	clear(s.counts)
+}
+
+// SetLatency makes the endpoint answer so much later.
+func (s *Server) SetLatency(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latency = d
+}
+
+// FailNext has the next n requests to the endpoint answered by h.
+func (s *Server) FailNext(n int, h http.Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = append(s.faults, slices.Repeat([]http.Handler{h}, max(0, n))...)
+}
+
+// Fail has all requests to the endpoint answered by h, until it is called with nil.
+func (s *Server) Fail(h http.Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault, s.faults = h, nil
+}
+
+// Fetches returns how many requests the endpoint has got, answered or not.
+func (s *Server) Fetches() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fetches
+}
+
+// APICalls returns how many requests the handlers of API have accepted.
+func (s *Server) APICalls() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.apiCalls
+}
+
+// Keyfunc verifies the server's tokens.
+func (s *Server) Keyfunc(*jwt.Token) (any, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &s.key.PublicKey, nil
+}
+
+// Handler returns the server's own handler.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+EndpointPath, s.serveToken)
+	mux.HandleFunc("GET "+KeySetPath, s.serveKeys)
+	return mux
+}
+
+var uuid = regexp.MustCompile(`(?i)^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.fetches++
+	latency, fault := s.latency, s.fault
+	if len(s.faults) > 0 {
+		fault, s.faults = s.faults[0], s.faults[1:]
+	}
+	s.mu.Unlock()
+	if latency > 0 {
+		select {
+		case <-time.After(latency):
+		case <-r.Context().Done():
+			return
+		}
+	}
+	if fault != nil {
+		fault.ServeHTTP(w, r)
+		return
+	}
+	status, body := s.answer(r)
+	writeJSON(w, status, body)
+}
+
+// answer is what AuthSec's own endpoint says.
+func (s *Server) answer(r *http.Request) (int, map[string]any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.limited(r.RemoteAddr) {
+		return http.StatusTooManyRequests, map[string]any{
+			"error": "Rate limit exceeded", "limit": s.limit, "window": s.window.String(),
+			"message": fmt.Sprintf("Too many requests. Maximum %d requests per %v allowed.", s.limit, s.window),
+		}
+	}
+	if s.credential != "" && r.Header.Get("Authorization") != "Bearer "+s.credential {
+		return http.StatusUnauthorized, map[string]any{"error": "Authorization header is required or invalid"}
+	}
+	id := r.URL.Query().Get("client_id")
+	if id == "" {
+		id = r.Header.Get("X-Client-ID")
+	}
+	if id == "" {
+		return http.StatusBadRequest, map[string]any{"error": "client_id is required (query param or X-Client-ID header)"}
+	}
+	if !uuid.MatchString(id) {
+		return http.StatusBadRequest, map[string]any{"error": "Invalid client_id format"}
+	}
+	a := s.agents[strings.ToLower(id)]
+	switch {
+	case a == nil:
+		return http.StatusNotFound, map[string]any{"error": "Client not found", "details": fmt.Sprintf("client_id %s not found in tenant_mappings", id)}
+	case a.fields == nil:
+		return http.StatusNotFound, map[string]any{
+			"error":   "No active delegation token found",
+			"details": "An admin must delegate a token first via POST /uflow/admin/agents/:id/delegate-token",
+		}
+	case !time.Now().Before(a.expiry):
+		a.fields = nil // the next one is told that there is none
+		return http.StatusGone, map[string]any{
+			"error": "Delegation token has expired", "expired_at": a.expiry.Format(time.RFC3339Nano),
+			"details": fmt.Sprintf("Admin must re-delegate via POST /uflow/admin/agents/%s/delegate-token", id),
+		}
+	}
+	return http.StatusOK, maps.Clone(a.fields)
+}
+
+// limited counts a request. mu is held.
+func (s *Server) limited(remote string) bool {
+	if s.limit == 0 {
+		return false
+	}
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		host = remote
+	}
+	c, now := s.counts[host], time.Now()
+	if c == nil || now.Sub(c.since) >= s.window {
+		c = &count{since: now}
+		s.counts[host] = c
+	}
+	c.n++
+	return c.n > s.limit
+}
+
+func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("tenant_id") != TenantID {
+		writeJSON(w, http.StatusNotFound, map[string]any{"error": "tenant not found"})
+		return
+	}
+	s.mu.Lock()
+	public := s.key.PublicKey
+	s.mu.Unlock()
+	encode := base64.RawURLEncoding.EncodeToString
+	writeJSON(w, http.StatusOK, map[string]any{"keys": []any{map[string]any{
+		"alg": "RS256", "kty": "RSA", "use": "sig", "kid": "default",
+		"n": encode(public.N.Bytes()), "e": encode(big.NewInt(int64(public.E)).Bytes()),
+	}}})
+}
+
+// API returns the handler of a protected API. It verifies the bearer token it
+// gets, answers 401 to one that is missing, bad, expired or revoked, 403 to one
+// that lacks a permission (RFC 6750, section 3.1), and hands all else to next.
+// nil: to a handler that answers 200 with a little JSON.
+func (s *Server) API(next http.Handler, permissions ...string) http.Handler {
+	if next == nil {
+		next = Answer(http.StatusOK, `{"ok":true}`)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			writeJSON(w, http.StatusUnauthorized, map[string]any{"error": "unauthorized"})
+			return
+		}
+		s.mu.Lock()
+		revoked := s.revoked[token]
+		s.mu.Unlock()
+		claims := new(authsec.Claims)
+		_, err := jwt.ParseWithClaims(token, claims, s.Keyfunc, jwt.WithValidMethods([]string{"RS256"}), jwt.WithExpirationRequired())
+		if err != nil || revoked {
+			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+			writeJSON(w, http.StatusUnauthorized, map[string]any{"error": "invalid_token"})
+			return
+		}
+		for _, permission := range permissions {
+			if !slices.Contains(claims.Permissions, permission) {
+				w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope"`)
+				writeJSON(w, http.StatusForbidden, map[string]any{"error": "insufficient_scope"})
+				return
+			}
+		}
+		s.mu.Lock()
+		s.apiCalls++
+		s.mu.Unlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Answer returns a handler that always gives this answer. The body is sent as
+// JSON if it begins with a brace, and as HTML otherwise. Headers are name and
+// value in turn.
+func Answer(status int, body string, headers ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		contentType := "text/html; charset=utf-8"
+		if strings.HasPrefix(body, "{") {
+			contentType = "application/json; charset=utf-8"
+		}
+		w.Header().Set("Content-Type", contentType)
+		for pair := range slices.Chunk(headers, 2) {
+			w.Header().Set(pair[0], pair[len(pair)-1])
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+	})
+}
+
+func writeJSON(w http.ResponseWriter, status int, body map[string]any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body) // fails only if the client has gone
+}
+
+// RoundTripper returns a transport that hands requests to h, with no network
+// in between. As a net/http server does, it dates the answers.
+func RoundTripper(h http.Handler) http.RoundTripper { return inMemory{h} }
+
+type inMemory struct{ handler http.Handler }
+
+func (m inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		defer req.Body.Close()
+	}
+	ctx := req.Context()
+	in := req.Clone(ctx)
+	in.RequestURI, in.RemoteAddr = req.URL.RequestURI(), "192.0.2.1:1234"
+	if in.Host == "" {
+		in.Host = req.URL.Host
+	}
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	w := httptest.NewRecorder()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
+		m.handler.ServeHTTP(w, in)
+	}()
+	select {
+	case <-done:
+		resp := w.Result()
+		resp.Request = req
+		return resp, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
