@@ -1,0 +1,295 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/authsectest"
+)
+
+// smokeTimeout bounds the whole run.
+const smokeTimeout = time.Minute
+
+// report is what a run has to say, as -json prints it.
+type report struct {
+	OK          bool       `json:"ok"`
+	Server      string     `json:"server"` // its URL, or "embedded"
+	SPIFFEID    string     `json:"spiffe_id,omitempty"`
+	Permissions []string   `json:"permissions,omitempty"`
+	ExpiresAt   *time.Time `json:"expires_at,omitempty"`
+	Steps       []step     `json:"steps"`
+	Do          string     `json:"do,omitempty"` // what to do about the failure
+	Millis      int64      `json:"ms"`
+}
+
+type step struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
+
+// smoker does the steps of one run.
+type smoker struct {
+	ctx      context.Context
+	report   report
+	clientID string
+	each     func(step) // is told of each step when it is done
+}
+
+// failure is a step's error with what to do about it.
+type failure struct {
+	error
+	do string
+}
+
+func smoke(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("authsec smoke", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	asJSON := flags.Bool("json", false, "print one JSON object instead of lines")
+	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "authsec smoke: unexpected argument %q\n", flags.Arg(0))
+		return 2
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, smokeTimeout)
+	defer cancel()
+	s := &smoker{ctx: ctx, each: func(step) {}}
+	if !*asJSON {
+		s.each = func(st step) {
+			mark := "ok  "
+			if !st.OK {
+				mark = "FAIL"
+			}
+			fmt.Fprintf(stdout, "%s  %-13s  %s\n", mark, st.Name, st.Detail)
+		}
+	}
+	began := time.Now()
+	var err error
+	if os.Getenv("AUTHSEC_BASE_URL") == "" && os.Getenv("AUTHSEC_AGENT_CLIENT_ID") == "" {
+		s.report.Server = "embedded"
+		err = s.embedded()
+	} else {
+		err = s.environment()
+	}
+	s.report.OK, s.report.Millis = err == nil, time.Since(began).Milliseconds()
+	if f := (failure{}); errors.As(err, &f) {
+		s.report.Do = f.do
+	}
+	switch {
+	case *asJSON:
+		enc := json.NewEncoder(stdout)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(s.report); err != nil {
+			return 1
+		}
+	case err == nil:
+		fmt.Fprintf(stdout, "PASS: %d steps in %d ms against %s\n", len(s.report.Steps), s.report.Millis, s.server())
+	default:
+		fmt.Fprintf(stdout, "FAIL: %s\n", s.report.Do)
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
+}
+
+func (s *smoker) server() string {
+	if s.report.Server == "embedded" {
+		return "the embedded server"
+	}
+	return s.report.Server
+}
+
+// step does one step, and has its outcome reported.
+func (s *smoker) step(name string, do func() (detail string, err error)) error {
+	detail, err := do()
+	st := step{Name: name, OK: err == nil, Detail: s.hide(detail)}
+	if err != nil {
+		st.Detail = s.hide(strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	s.report.Steps = append(s.report.Steps, st)
+	s.each(st)
+	return err
+}
+
+// hide shortens the client ID, wherever text has it: on older servers it is
+// all it takes to get the token, and a smoke test's output is passed around.
+func (s *smoker) hide(text string) string {
+	if len(s.clientID) <= 8 {
+		return text
+	}
+	return regexp.MustCompile("(?i)"+regexp.QuoteMeta(s.clientID)).ReplaceAllLiteralString(text, s.clientID[:8]+"…")
+}
+
+// token is the step that gets a token and tells what it stands for.
+func (s *smoker) token(src *authsec.Source) error {
+	return s.step("token", func() (string, error) {
+		d, err := src.Delegation(s.ctx)
+		if err != nil {
+			return "", failure{err, advice(err)}
+		}
+		s.report.SPIFFEID, s.report.Permissions = s.hide(d.SPIFFEID), d.Permissions
+		expiry := src.Stats().Expiry
+		s.report.ExpiresAt = &expiry
+		permissions := strings.Join(d.Permissions, " ")
+		if permissions == "" {
+			permissions = "(none told)"
+		}
+		return fmt.Sprintf("%s; permissions %s; expires %s, in %v", d.SPIFFEID, permissions,
+			expiry.UTC().Format(time.RFC3339), time.Until(expiry).Round(time.Second)), nil
+	})
+}
+
+// call is a step that calls the API and expects this many fetches for it.
+func (s *smoker) call(name string, src *authsec.Source, client *http.Client, url string, fetches uint64) error {
+	return s.step(name, func() (string, error) {
+		before := src.Stats().Fetches
+		req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return "", failure{err, "set DOWNSTREAM_URL to a URL of the protected API"}
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return "", failure{err, advice(err)}
+		}
+		defer resp.Body.Close()
+		io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
+		made := src.Stats().Fetches - before
+		detail := fmt.Sprintf("GET %s://%s%s: %s; fetches: %d", req.URL.Scheme, req.URL.Host, req.URL.Path, resp.Status, made)
+		switch {
+		case resp.StatusCode == http.StatusUnauthorized:
+			return "", failure{errors.New(detail), "the API refused the token: see that it trusts this AuthSec server, and that AUTHSEC_HOSTS, if set, names the host of DOWNSTREAM_URL"}
+		case resp.StatusCode == http.StatusForbidden:
+			return "", failure{errors.New(detail), "the API accepts the token but not the action: have an admin delegate the permission that it wants"}
+		case resp.StatusCode >= 400:
+			return "", failure{errors.New(detail), "the API does not answer this URL: check DOWNSTREAM_URL"}
+		case made != fetches:
+			return "", failure{fmt.Errorf("%s, want %d", detail, fetches), "the token was not taken from the cache: see whether it has expired or was renewed meanwhile, and run the smoke test again"}
+		}
+		return detail, nil
+	})
+}
+
+// environment runs against the server that the environment names.
+func (s *smoker) environment() error {
+	s.clientID = strings.TrimSpace(os.Getenv("AUTHSEC_AGENT_CLIENT_ID"))
+	var src *authsec.Source
+	var cfg authsec.Config
+	downstream := strings.TrimSpace(os.Getenv("DOWNSTREAM_URL"))
+	err := s.step("configuration", func() (string, error) {
+		var err error
+		if cfg, err = authsec.ConfigFromEnv(); err == nil {
+			src, err = authsec.NewSource(cfg)
+		}
+		if err != nil {
+			return "", failure{err, "correct the environment as named above"}
+		}
+		s.report.Server = cfg.BaseURL
+		return fmt.Sprintf("agent %s at %s", cfg.ClientID, cfg.BaseURL), nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.token(src); err != nil {
+		return err
+	}
+	err = s.step("cache", func() (string, error) {
+		before := src.Stats().Fetches
+		if _, err := src.TokenContext(s.ctx); err != nil {
+			return "", failure{err, advice(err)}
+		}
+		return fmt.Sprintf("the token again; fetches: %d", src.Stats().Fetches-before), nil
+	})
+	if err != nil || downstream == "" {
+		return err
+	}
+	client := &http.Client{Transport: &authsec.Transport{Source: src, Hosts: cfg.Hosts}}
+	if err := s.call("call", src, client, downstream, 0); err != nil {
+		return err
+	}
+	return s.call("call again", src, client, downstream, 0)
+}
+
+// embedded runs against a server and a protected API of its own.
+func (s *smoker) embedded() error {
+	const undelegated = "0b5e9c34-6f0e-4b7c-8c1d-2f3a4b5c6d7e"
+	s.clientID = authsectest.ClientID
+	srv := authsectest.NewServer()
+	defer srv.Close()
+	api := httptest.NewServer(srv.API(nil, "billing:read"))
+	defer api.Close()
+	url := api.URL + "/customers/42"
+	granted := authsectest.Delegation{Permissions: []string{"billing:read", "users:read"}}
+	srv.Delegate(s.clientID, granted)
+	srv.Register(undelegated)
+
+	cfg := srv.Config(s.clientID, api.URL)
+	src, err := authsec.NewSource(cfg)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Transport: &authsec.Transport{Source: src, Hosts: cfg.Hosts}}
+	if err := s.token(src); err != nil {
+		return err
+	}
+	if err := s.call("call", src, client, url, 0); err != nil {
+		return err
+	}
+	if err := s.call("call again", src, client, url, 0); err != nil {
+		return err
+	}
+	srv.Revoke(s.clientID)
+	srv.Delegate(s.clientID, granted)
+	if err := s.call("revoked, anew", src, client, url, 1); err != nil {
+		return err
+	}
+	return s.step("no delegation", func() (string, error) {
+		other, err := authsec.NewSource(srv.Config(undelegated))
+		if err != nil {
+			return "", err
+		}
+		if _, err = other.TokenContext(s.ctx); !errors.Is(err, authsec.ErrNotDelegated) {
+			return "", fmt.Errorf("an agent without a delegation got error %v, want ErrNotDelegated", err)
+		}
+		return "as it should, an agent without one fails: " + err.Error(), nil
+	})
+}
+
+// advice says in one line what to do about an error.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, authsec.ErrNotDelegated):
+		return "in the AuthSec console, under Trust Delegation, create a delegation for this agent; check AUTHSEC_AGENT_CLIENT_ID"
+	case errors.Is(err, authsec.ErrUnauthorized):
+		return "set AUTHSEC_API_TOKEN, or AUTHSEC_API_TOKEN_FILE, to a credential that this server accepts"
+	case errors.Is(err, authsec.ErrInvalidClientID):
+		return "set AUTHSEC_AGENT_CLIENT_ID to the client ID from the agent's page in the AuthSec console"
+	case errors.Is(err, authsec.ErrRateLimited):
+		return "wait a minute and run it again; all agents behind one address share the server's limit"
+	case errors.Is(err, authsec.ErrInsecureURL):
+		return "use https in DOWNSTREAM_URL, or list its host in AUTHSEC_HOSTS with http:// before it"
+	case errors.Is(err, authsec.ErrInvalidResponse):
+		return "check that AUTHSEC_BASE_URL is the AuthSec server's root"
+	}
+	return "check that the server of AUTHSEC_BASE_URL, and the one of DOWNSTREAM_URL, can be reached from here"
+}
