@@ -110,7 +110,7 @@ func ConfigFromEnv() (Config, error) {
 	cfg := Config{BaseURL: get(envBaseURL), ClientID: get(envClientID)}
 	if cfg.BaseURL == "" {
 		fault("%s is not set: it is the AuthSec server's root, such as https://authsec.example.com", envBaseURL)
-	} else if _, err := parseBaseURL(cfg.BaseURL, false); err != nil {
+	} else if _, err := parseBaseURL(cfg.BaseURL, true); err != nil {
 		fault("%s %w", envBaseURL, err)
 	}
 	if cfg.ClientID == "" {

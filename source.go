@@ -32,6 +32,9 @@ const (
 	// one is taken to have stepped, or the machine to have been suspended.
 	clockDrift = 10 * time.Second
 
+	// lookEvery is how often a token in use is held against the wall clock.
+	lookEvery = time.Second
+
 	// maxAbandoned is how many fetches may be left behind that outlast their
 	// time-out, because foreign code in them does not return.
 	maxAbandoned = 4
@@ -100,7 +103,7 @@ type Stats struct {
 
 // record is a token in service. It is immutable.
 type record struct {
-	*grant
+	grant
 	cache  oauth2.TokenSource // oauth2.ReuseTokenSource, which holds the token
 	header []string           // the Authorization header's value, shared by all requests
 
@@ -108,6 +111,7 @@ type record struct {
 	window time.Duration // how long before the end of its life renewal begins
 	draw   time.Duration // how far into the window its first attempt lies
 	due    time.Duration // the next attempt to renew; never: one is under way
+	look   *atomic.Int64 // when to see whether one is due, in ns; it alone changes
 
 	wall  int64         // the wall clock at received, in ns since 1970
 	drift time.Duration // by how much the wall clock has run ahead since, as far as it was acted upon
@@ -173,15 +177,34 @@ func (s *Source) get(ctx context.Context) (*record, error) {
 	if r == nil {
 		return s.wait(ctx)
 	}
-	now := time.Now()
-	elapsed := now.Sub(r.received)
+	elapsed := time.Since(r.received) // the monotonic clock alone: half the price of time.Now
 	if elapsed >= r.life {
 		return s.wait(ctx)
 	}
-	if r.due != never && (elapsed >= r.due || r.stepped(now, elapsed)) {
-		s.renewBehind(r)
+	if elapsed >= time.Duration(r.look.Load()) {
+		return s.lookAt(r), nil
 	}
 	return r, nil
+}
+
+// lookAt starts the renewal of a good token, if it is due, and does not wait
+// for it. It returns the token in service.
+func (s *Source) lookAt(r *record) *record {
+	now := time.Now()
+	elapsed := now.Sub(r.received)
+	if elapsed < r.due && !r.stepped(now, elapsed) {
+		r.look.Store(int64(min(r.due, elapsed+lookEvery)))
+		return r
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current.Load() == r && s.flight == nil {
+		s.begin(now)
+	}
+	if r := s.good(now); r != nil {
+		return r
+	}
+	return r
 }
 
 // wait is get where there is no good token: all callers share one fetch.
@@ -384,16 +407,6 @@ func (s *Source) good(now time.Time) *record {
 	return r
 }
 
-// renewBehind starts the renewal of r, if it is still due, and does not wait.
-func (s *Source) renewBehind(r *record) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current.Load() != r || s.flight != nil {
-		return
-	}
-	s.begin(time.Now())
-}
-
 // begin starts a fetch. mu is held, and no fetch is under way.
 func (s *Source) begin(now time.Time) {
 	f := &flight{began: now, done: make(chan struct{})}
@@ -460,15 +473,14 @@ func (s *Source) fetch(ctx context.Context) (*record, error) {
 	}
 	window = max(0, min(window, g.life))
 	r := &record{
-		grant:  g,
+		grant:  *g,
 		cache:  cache,
 		header: []string{"Bearer " + g.token.AccessToken},
 		window: window,
 		draw:   jitter(window / 2),
 		wall:   g.received.UnixNano(),
 	}
-	r.due = r.life - r.window + r.draw
-	return r, err
+	return r.dueAt(r.life - r.window + r.draw), err
 }
 
 // tokenFunc is an oauth2.TokenSource.
@@ -623,8 +635,20 @@ func (r *record) ahead(now time.Time, elapsed time.Duration) time.Duration {
 
 // stepped reports whether the clocks have drifted apart further than was known.
 func (r *record) stepped(now time.Time, elapsed time.Duration) bool {
-	d := r.ahead(now, elapsed) - r.drift
-	return d > clockDrift || d < -clockDrift
+	return apart(r.ahead(now, elapsed) - r.drift)
+}
+
+// apart reports whether clocks that differ by d have drifted apart.
+func apart(d time.Duration) bool { return d > clockDrift || d < -clockDrift }
+
+// dueAt returns a copy of r whose next attempt to renew is due then.
+func (r *record) dueAt(due time.Duration) *record {
+	c := *r
+	c.due, c.look = due, new(atomic.Int64)
+	if due == never {
+		c.look.Store(int64(never))
+	}
+	return &c
 }
 
 // copy returns the token for a caller to keep, which may be another
@@ -632,30 +656,26 @@ func (r *record) stepped(now time.Time, elapsed time.Duration) bool {
 // clock as it is now, should that have stepped.
 func (r *record) copy() *oauth2.Token {
 	t := *r.token
-	now := time.Now()
-	if d := r.ahead(now, now.Sub(r.received)); d > clockDrift || d < -clockDrift {
-		t.Expiry = t.Expiry.Add(d)
+	if apart(r.drift) {
+		t.Expiry = t.Expiry.Add(r.drift)
 	}
 	return &t
 }
 
 // renewing is r while its renewal is under way.
 func (r *record) renewing(now time.Time) *record {
-	c := *r
-	c.due = never
+	c := r.dueAt(never)
 	c.drift = r.ahead(now, now.Sub(r.received))
-	return &c
+	return c
 }
 
 // again is r after an attempt to renew it failed, or brought the same token:
 // the next is a tenth of the window later, give or take half at random, and
 // not before the server wants to be asked.
 func (r *record) again(now time.Time, asked time.Duration) *record {
-	c := *r
 	step := max(r.window/10, minRenewStep)
 	step = max(step/2+jitter(step), asked)
-	c.due = max(now.Sub(r.received)+step, r.life-r.window+r.draw)
-	return &c
+	return r.dueAt(max(now.Sub(r.received)+step, r.life-r.window+r.draw))
 }
 
 // confirmed is r after the server gave out the same token again, as newer. What
@@ -668,7 +688,7 @@ func (r *record) confirmed(newer *record, now time.Time) *record {
 	if r.notAfter.IsZero() && newer.notAfter.IsZero() { // a time to live does not begin anew
 		keep = newer.received.Add(newer.life).After(r.received.Add(r.life))
 	}
-	if keep && drift <= clockDrift && drift >= -clockDrift {
+	if keep && !apart(drift) {
 		c := *r
 		c.delegation = newer.delegation
 		return c.again(now, 0)
@@ -685,7 +705,7 @@ func (r *record) foundDead(newer *record, now time.Time, err error) bool {
 	elapsed := now.Sub(r.received)
 	ahead := r.ahead(now, elapsed)
 	if newer != nil && newer.token.AccessToken == r.token.AccessToken {
-		return !newer.notAfter.Equal(r.notAfter) || ahead > clockDrift || ahead < -clockDrift
+		return !newer.notAfter.Equal(r.notAfter) || apart(ahead)
 	}
 	var e *Error
 	return errors.As(err, &e) && e.noDelegation && ahead > clockDrift && elapsed+ahead >= r.life

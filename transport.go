@@ -149,6 +149,7 @@ type exchange struct {
 	req      *http.Request // the caller's; never modified
 	withheld bool          // the request goes without the token
 	unsent   bool          // the last attempt failed before it was sent: there was no token
+	sent     bool          // the caller's own body was handed to Base
 	renewed  bool          // a refused token was reported already
 	body     io.ReadCloser // of the attempt that was prepared
 }
@@ -211,10 +212,11 @@ func (x *exchange) attempt(body io.ReadCloser) (*http.Response, error) {
 // this value of the Authorization header.
 func (x *exchange) roundTrip(body io.ReadCloser, authorization []string) (*http.Response, error) {
 	req := x.req
-	if authorization != nil || body != req.Body {
+	if authorization != nil || x.sent {
 		req = req.WithContext(req.Context())
 		req.Body = body
 	}
+	x.sent = true
 	if authorization != nil {
 		// Of the headers the map alone is copied: Base may not modify the values.
 		req.Header = maps.Clone(req.Header)
