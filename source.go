@@ -500,7 +500,7 @@ func (s *Source) land(f *flight, r *record, err error) {
 	now := time.Now()
 	old := s.good(now)
 	s.stats.LastError = err
-	event := func() {}
+	var event func()
 	if err == nil {
 		s.stats.LastSuccess = now
 		event = s.succeed(old, r, now)
