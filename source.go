@@ -310,17 +310,16 @@ func (s *Source) renew(ctx context.Context, refused string) (*record, error) {
 			return nil, err
 		}
 
-		s.mu.Lock()
-		if refused != "" && s.withdraw(refused, err) {
-			s.mu.Unlock()
-			s.logNoToken(err)
-			return nil, err
-		}
 		// A fetch that began before this call may have been answered before the
-		// delegation that it hopes for.
-		another := err == nil && newer != nil && newer.token.AccessToken != refused
-		if another && refused != "" || !f.began.Before(called) {
+		// delegation that it hopes for: what it did not bring says nothing.
+		another := refused != "" && err == nil && newer.token.AccessToken != refused
+		s.mu.Lock()
+		if another || !f.began.Before(called) {
+			withdrawn := s.withdraw(refused, err)
 			s.mu.Unlock()
+			if withdrawn {
+				s.logNoToken(err)
+			}
 			return newer, err
 		}
 	}
@@ -521,6 +520,8 @@ func (s *Source) succeed(old, r *record, now time.Time) (event func()) {
 	same := old != nil && old.token.AccessToken == r.token.AccessToken
 	if same {
 		r = old.confirmed(r, now)
+	} else if old != nil {
+		s.stats.Renewals++
 	}
 	s.current.Store(r)
 	return func() {
