@@ -134,6 +134,8 @@ func ConfigFromEnv() (Config, error) {
 			fault("%s %w", envDownstream, err)
 		} else if _, err := hosts.Parse([]string{u.Host}); err != nil {
 			fault("%s: its host %w", envDownstream, err)
+		} else if strings.Contains(u.Host, "*") {
+			fault("%s: its host is a pattern: write that into %s", envDownstream, envHosts)
 		} else {
 			cfg.Hosts = []string{u.Host}
 		}
@@ -147,7 +149,8 @@ func ConfigFromEnv() (Config, error) {
 		if !isHeaderSafe(token) {
 			fault("%s has white space or a control character in it", envAPIToken)
 		}
-		cfg.Credential = oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token})
+		// A func, because there is no way of formatting that prints what it holds.
+		cfg.Credential = tokenFunc(func() (*oauth2.Token, error) { return &oauth2.Token{AccessToken: token}, nil })
 	case file != "":
 		cfg.Credential = tokenFile(file)
 		if _, err := cfg.Credential.Token(); err != nil {

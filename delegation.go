@@ -102,9 +102,33 @@ type Claims struct {
 // parseClaims reads a JWT's claims without verifying it. An algorithm that is
 // not known is no reason to know nothing of the token.
 func parseClaims(token string) (*Claims, error) {
-	c := new(Claims)
-	if _, _, err := jwt.NewParser().ParseUnverified(token, c); err != nil && !errors.Is(err, jwt.ErrTokenUnverifiable) {
+	m := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(token, m); err != nil && !errors.Is(err, jwt.ErrTokenUnverifiable) {
 		return nil, errors.New("authsec: the token is not a JWT that can be read")
 	}
-	return c, nil
+	return newClaims(m), nil
+}
+
+// newClaims types claims, each for itself: one that is not of its type reads as
+// absent, and leaves the others what they are.
+func newClaims(m jwt.MapClaims) *Claims {
+	f := fieldReader{fields: m}
+	c := &Claims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer:  f.text("iss"),
+			Subject: f.text("sub"),
+			ID:      f.text("jti"),
+		},
+		TenantID:    f.text("tenant_id"),
+		UserID:      f.text("user_id"),
+		Email:       f.text("email"),
+		AgentType:   f.text("agent_type"),
+		ClientID:    f.text("client_id"),
+		Permissions: f.list("permissions"),
+	}
+	c.Audience, _ = m.GetAudience()
+	c.ExpiresAt, _ = m.GetExpirationTime()
+	c.NotBefore, _ = m.GetNotBefore()
+	c.IssuedAt, _ = m.GetIssuedAt()
+	return c
 }

@@ -117,10 +117,10 @@ func (e *endpoint) fetch(ctx context.Context) (*grant, error) {
 	}
 	if err != nil {
 		text := fmt.Sprintf("authsec: no token for agent %s: %s did not answer: %s", e.agent, e.shown, e.clean(err.Error(), authorization))
-		return nil, newError(text, err)
+		return nil, newError(text, withoutURL(err))
 	}
 	if a.last.status != http.StatusOK {
-		return nil, e.refusal(a.last, authorization)
+		return nil, e.refusal(a.last)
 	}
 	return e.read(a.last)
 }
@@ -156,9 +156,18 @@ func (e *endpoint) authorization(ctx context.Context) (value string, err error) 
 }
 
 // clean makes foreign text of a fetch with this Authorization fit to be printed.
-func (e *endpoint) clean(text, authorization string) string {
+func (e *endpoint) clean(text, authorization string, secrets ...string) string {
 	_, credential, _ := strings.Cut(authorization, " ")
-	return redact(text, e.clientID, credential)
+	return redact(text, e.clientID, append(secrets, credential)...)
+}
+
+// withoutURL returns what lies below the *url.Errors in err, whose URL has the
+// client ID in it.
+func withoutURL(err error) error {
+	for e := (*url.Error)(nil); errors.As(err, &e) && e.Err != nil; {
+		err = e.Err
+	}
+	return err
 }
 
 // panicText is what may be shown of a value that foreign code panicked with:
@@ -181,6 +190,8 @@ type reply struct {
 	tooLong  bool
 	sent     time.Time
 	received time.Time // when its header came
+
+	authorization string // what it was asked with
 }
 
 // endpointAttempts are the attempts of one fetch.
@@ -217,7 +228,7 @@ func (a *endpointAttempts) send() (*http.Response, error) {
 	if a.authorization != "" {
 		req.Header.Set("Authorization", a.authorization)
 	}
-	r := &reply{sent: time.Now()}
+	r := &reply{sent: time.Now(), authorization: a.authorization}
 	resp, err := e.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -263,19 +274,18 @@ func (r *reply) object() (map[string]any, error) {
 }
 
 // refusal is the error of an answer whose status is not 200.
-func (e *endpoint) refusal(r *reply, authorization string) *Error {
-	clean := func(s string) string { return e.clean(s, authorization) }
-
+func (e *endpoint) refusal(r *reply) *Error {
 	fields, _ := r.object()
 	field := func(name string) string { s, _ := fields[name].(string); return s }
+	clean := func(s string) string { return e.clean(s, r.authorization, field("token")) }
 	said, details := field("error"), clean(field("details"))
 	message := clean(said)
-	// A body of which only the beginning was read may end in a part of a secret.
-	raw := string(r.body)
-	if r.tooLong {
-		raw = raw[:len(raw)-maxToken]
+	// Of the body only what was understood is shown: pages of proxies hold
+	// anything, in any encoding.
+	var shown []byte
+	if message != "" {
+		shown, _ = json.Marshal(map[string]string{"error": message, "details": details})
 	}
-	shown := clean(raw)
 
 	answer := statusText(r.status)
 	if message != "" {
@@ -293,7 +303,7 @@ func (e *endpoint) refusal(r *reply, authorization string) *Error {
 	const delegate = "an admin must delegate to it in the AuthSec console"
 	switch {
 	case r.status >= 300 && r.status < 400 && r.header.Get("Location") != "":
-		return fail(false, fmt.Sprintf("%s redirects to %s, and redirects are not followed: set the base URL to the server itself", e.shown, e.location(r.header.Get("Location"))), ErrInvalidResponse)
+		return fail(false, fmt.Sprintf("%s redirects to %s, and redirects are not followed: set the base URL to the server itself", e.shown, e.location(r.header.Get("Location"), clean)), ErrInvalidResponse)
 	case r.status == http.StatusBadRequest && strings.Contains(said, "client_id"):
 		return fail(false, "the server does not accept its client ID", ErrInvalidClientID)
 	case r.status == http.StatusUnauthorized || r.status == http.StatusForbidden:
@@ -327,7 +337,7 @@ func (e *endpoint) refusal(r *reply, authorization string) *Error {
 }
 
 // location is what may be shown of where a redirect points.
-func (e *endpoint) location(header string) string {
+func (e *endpoint) location(header string, clean func(string) string) string {
 	base, err := url.Parse(e.url)
 	if err != nil {
 		return "an unknown place"
@@ -336,7 +346,7 @@ func (e *endpoint) location(header string) string {
 	if err != nil {
 		return "a malformed URL"
 	}
-	return redact((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(), e.clientID)
+	return clean((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String())
 }
 
 // read makes a grant of an answer with status 200.
@@ -344,7 +354,7 @@ func (e *endpoint) read(r *reply) (*grant, error) {
 	fail := func(format string, args ...any) *Error {
 		text := fmt.Sprintf("authsec: no token for agent %s: the answer of %s can't be used: ", e.agent, e.shown) + fmt.Sprintf(format, args...)
 		// The body of such an answer holds a token: none of it is shown.
-		return newError(text, ErrInvalidResponse).answered(r.status, "")
+		return newError(text, ErrInvalidResponse).answered(r.status, nil)
 	}
 	fields, err := r.object()
 	if err != nil {
@@ -367,6 +377,9 @@ func (e *endpoint) read(r *reply) (*grant, error) {
 		UpdatedAt:   lenient.time("updated_at"),
 	}
 	notAfter := f.time("expires_at")
+	if notAfter.IsZero() && f.text("expires_at") != "" {
+		notAfter = time.Unix(0, 0) // the year 1, as Go writes a time that was not set, is past
+	}
 	ttl := f.seconds("ttl_seconds")
 	switch {
 	case f.fault != "":
@@ -378,7 +391,7 @@ func (e *endpoint) read(r *reply) (*grant, error) {
 	case !isB64Token(token):
 		return nil, fail("its token has characters that no bearer token has (RFC 6750, section 2.1)")
 	case status != "" && status != "active":
-		return nil, fail("its status is %q, not active", cut(redact(status, e.clientID, token), 40))
+		return nil, fail("its status is %q, not active", cut(e.clean(status, r.authorization, token), 40))
 	}
 
 	date, age := r.clock()
@@ -390,7 +403,7 @@ func (e *endpoint) read(r *reply) (*grant, error) {
 	}
 	switch {
 	case err != nil && e.keyfunc != nil:
-		return nil, fail("its token does not verify: %s", redact(err.Error(), e.clientID, token))
+		return nil, fail("its token does not verify: %s", e.clean(err.Error(), r.authorization, token))
 	case err != nil && e.audience != "":
 		return nil, fail("its token is no JWT, so it can't name the audience %q", e.audience)
 	case err != nil: // an opaque token
@@ -400,7 +413,7 @@ func (e *endpoint) read(r *reply) (*grant, error) {
 	}
 	for _, other := range []string{id, claims.ClientID} {
 		if other != "" && !strings.EqualFold(other, e.clientID) {
-			return nil, fail("it is for another agent, %s (is there a cache in between that ignores queries?)", shortID(redact(other, e.clientID, token)))
+			return nil, fail("it is for another agent, %s (is there a cache in between that ignores queries?)", shortID(e.clean(other, r.authorization, token)))
 		}
 	}
 
@@ -480,11 +493,11 @@ func (e *endpoint) verify(token string, now time.Time) (*Claims, error) {
 	if e.audience != "" {
 		options = append(options, jwt.WithAudience(e.audience))
 	}
-	c := &Claims{Verified: true}
-	if _, err := jwt.ParseWithClaims(token, c, e.keyfunc, options...); err != nil {
+	m := jwt.MapClaims{}
+	if _, err := jwt.ParseWithClaims(token, m, e.keyfunc, options...); err != nil {
 		return nil, err
 	}
-	return c, nil
+	return newClaims(m), nil
 }
 
 // clock reads the answer's Date (zero if there is none) and Age (RFC 9110,

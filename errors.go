@@ -7,14 +7,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
+	"net/http"
+	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"net/http"
-	"net/url"
 
 	"golang.org/x/oauth2"
 )
@@ -56,8 +57,8 @@ var (
 // do not change it.
 //
 // When an answer came, it unwraps to an [*oauth2.RetrieveError] too. Of that
-// one, Response holds only Status and StatusCode, and Body what is fit to be
-// printed of the beginning of the body.
+// one, Response holds only Status and StatusCode, and Body is a JSON object of
+// Message and Details, or empty.
 type Error struct {
 	// StatusCode is the answer's. 0: no answer came.
 	StatusCode int
@@ -100,13 +101,13 @@ func newError(text string, errs ...error) *Error {
 	return &Error{text: text, unwrap: func() []error { return some }}
 }
 
-// answered makes e the error of an answer with this status and body, of which
-// shown is fit to be printed.
-func (e *Error) answered(status int, shown string) *Error {
+// answered makes e the error of an answer with this status. shown is what may
+// be shown of its body.
+func (e *Error) answered(status int, shown []byte) *Error {
 	e.StatusCode = status
 	re := &oauth2.RetrieveError{
 		Response: &http.Response{StatusCode: status, Status: statusText(status)},
-		Body:     []byte(shown),
+		Body:     shown,
 	}
 	below := append(e.Unwrap(), re)
 	e.unwrap = func() []error { return below }
@@ -160,13 +161,23 @@ var (
 
 // redact makes foreign text fit to be printed: the secrets, and whatever looks
 // like a token, are struck out, client IDs shortened, control characters
-// replaced, the rest cut. Text that was itself cut at the end may end in a part
-// of a secret, so a caller that cut it leaves those bytes off.
+// replaced, the rest cut. Text that holds a secret in some encoding is struck
+// out as a whole.
 func redact(text string, clientID string, secrets ...string) string {
 	text = strings.ToValidUTF8(text, "?")
 	for _, secret := range secrets {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, struckOut)
+		}
+	}
+	for _, plain := range []string{html.UnescapeString(text), unescape(text), unescape(html.UnescapeString(text))} {
+		if plain == text {
+			continue
+		}
+		for _, secret := range append(secrets, clientID) {
+			if secret != "" && containsFold(plain, secret) && !containsFold(text, secret) {
+				return struckOut
+			}
 		}
 	}
 	text = jwtLike.ReplaceAllString(text, struckOut)
@@ -179,6 +190,21 @@ func redact(text string, clientID string, secrets ...string) string {
 		return r
 	}, text)
 	return cut(strings.TrimSpace(text), shownText)
+}
+
+// percentEncoded is one byte as URLs spell it (RFC 3986, section 2.1).
+var percentEncoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// unescape decodes what is percent-encoded, and leaves all else as it is.
+func unescape(text string) string {
+	return percentEncoded.ReplaceAllStringFunc(text, func(s string) string {
+		b, _ := strconv.ParseUint(s[1:], 16, 8)
+		return string([]byte{byte(b)})
+	})
+}
+
+func containsFold(s, part string) bool {
+	return strings.Contains(strings.ToLower(s), strings.ToLower(part))
 }
 
 // shorten shows the client ID's beginning only, wherever text has it: in any

@@ -67,7 +67,11 @@ func TestEndpointAnswersAsServersDo(t *testing.T) {
 		}, "?client_id=" + authsectest.ClientID, nil, 404, "No active delegation token found"},
 		{"no credential", func(s *authsectest.Server) { s.RequireCredential("c") }, "?client_id=" + authsectest.ClientID, nil, 401, "Authorization header is required or invalid"},
 		{"other credential", func(s *authsectest.Server) { s.RequireCredential("c") }, "?client_id=" + authsectest.ClientID, []string{"Authorization", "Bearer d"}, 401, "Authorization header is required or invalid"},
-		{"over the limit", func(s *authsectest.Server) { s.LimitRate(0, 0); s.LimitRate(1, time.Minute); s.Client().Get(endpoint(s)) }, "", nil, 429, "Rate limit exceeded"},
+		{"over the limit", func(s *authsectest.Server) {
+			s.LimitRate(0, 0)
+			s.LimitRate(1, time.Minute)
+			s.Client().Get(endpoint(s))
+		}, "", nil, 429, "Rate limit exceeded"},
 		{"delegated", func(s *authsectest.Server) { s.Delegate(authsectest.ClientID, authsectest.Delegation{}) }, "", []string{"X-Client-ID", authsectest.ClientID}, 200, ""},
 		{"delegated, newer server", func(s *authsectest.Server) {
 			s.RequireCredential("c")
