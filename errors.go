@@ -119,15 +119,29 @@ func statusText(status int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 }
 
-// contextError says that ctx ended a wait, as ctx.Err and, where another was
-// given, its cause.
-func contextError(ctx context.Context, doing string) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == err || cause == nil {
-		return fmt.Errorf("authsec: %s: %w", doing, err)
-	}
-	return fmt.Errorf("authsec: %s: %w: %w", doing, err, cause)
+// waitError says that a context ended a wait.
+type waitError struct {
+	doing string
+	err   error // the context's Err
+	cause error // and its cause, which may be the same
 }
+
+func contextError(ctx context.Context, doing string) error {
+	return &waitError{doing, ctx.Err(), context.Cause(ctx)}
+}
+
+func (e *waitError) Error() string {
+	if e.cause == e.err {
+		return fmt.Sprintf("authsec: %s: %v", e.doing, e.err)
+	}
+	return fmt.Sprintf("authsec: %s: %v: %v", e.doing, e.err, e.cause)
+}
+
+func (e *waitError) Unwrap() []error { return []error{e.err, e.cause} }
+
+// Timeout and Temporary are what net.Error has, by which net/http's users tell a time-out.
+func (e *waitError) Timeout() bool   { return errors.Is(e.err, context.DeadlineExceeded) }
+func (e *waitError) Temporary() bool { return e.Timeout() }
 
 const (
 	shownID   = 8   // characters of a client ID that may be shown
@@ -170,19 +184,16 @@ func redact(text string, clientID string, secrets ...string) string {
 			text = strings.ReplaceAll(text, secret, struckOut)
 		}
 	}
+	text = shorten(text, clientID)
 	for _, plain := range []string{html.UnescapeString(text), unescape(text), unescape(html.UnescapeString(text))} {
-		if plain == text {
-			continue
-		}
 		for _, secret := range append(secrets, clientID) {
-			if secret != "" && containsFold(plain, secret) && !containsFold(text, secret) {
+			if secret != "" && containsFold(plain, secret) {
 				return struckOut
 			}
 		}
 	}
 	text = jwtLike.ReplaceAllString(text, struckOut)
 	text = bearerLike.ReplaceAllString(text, "$1 "+struckOut)
-	text = shorten(text, clientID)
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || !unicode.IsPrint(r) {
 			return ' '

@@ -5,6 +5,7 @@ package authsec
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -197,6 +198,9 @@ func (l *retryLoop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Du
 func retryable(ctx context.Context, resp *http.Response, err error) bool {
 	if err == nil {
 		return passing(resp.StatusCode)
+	}
+	if cert := (*tls.CertificateVerificationError)(nil); errors.As(err, &cert) {
+		err = cert // it looks for this type itself, not below others
 	}
 	again, _ := retryablehttp.DefaultRetryPolicy(ctx, nil, &url.Error{Op: "Get", URL: "", Err: err})
 	return again && ctx.Err() == nil

@@ -119,10 +119,11 @@ type record struct {
 
 // flight is one fetch, for any number of waiters.
 type flight struct {
-	began time.Time
-	done  chan struct{} // closed when rec and err are set
-	rec   *record       // the token in service after it
-	err   error
+	began   time.Time
+	refused string        // the token whose refusal caused it; "": none did
+	done    chan struct{} // closed when rec and err are set
+	rec     *record       // the token in service after it
+	err     error
 }
 
 // NewSource returns a Source for cfg. It makes no request yet. Its error joins
@@ -199,7 +200,7 @@ func (s *Source) lookAt(r *record) *record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current.Load() == r && s.flight == nil {
-		s.begin(now)
+		s.begin(now, "")
 	}
 	if r := s.good(now); r != nil {
 		return r
@@ -223,7 +224,7 @@ func (s *Source) wait(ctx context.Context) (*record, error) {
 			defer s.mu.Unlock()
 			return nil, s.failure
 		}
-		s.begin(now)
+		s.begin(now, "")
 	}
 	f := s.flight
 	s.mu.Unlock()
@@ -301,7 +302,7 @@ func (s *Source) renew(ctx context.Context, refused string) (*record, error) {
 				}
 				return s.wait(ctx)
 			}
-			s.begin(now)
+			s.begin(now, refused)
 		}
 		f := s.flight
 		s.mu.Unlock()
@@ -313,15 +314,10 @@ func (s *Source) renew(ctx context.Context, refused string) (*record, error) {
 		// A fetch that began before this call may have been answered before the
 		// delegation that it hopes for: what it did not bring says nothing.
 		another := refused != "" && err == nil && newer.token.AccessToken != refused
-		s.mu.Lock()
 		if another || !f.began.Before(called) {
-			withdrawn := s.withdraw(refused, err)
-			s.mu.Unlock()
-			if withdrawn {
-				s.logNoToken(err)
-			}
 			return newer, err
 		}
+		s.mu.Lock()
 	}
 }
 
@@ -339,22 +335,6 @@ func (s *Source) mayForce(now time.Time, refused string) bool {
 		return false
 	}
 	return s.refusals.allow(now)
-}
-
-// withdraw ends the service of a refused token if the server agrees that there
-// is no delegation: err says so. mu is held.
-func (s *Source) withdraw(refused string, err error) bool {
-	var e *Error
-	if !errors.As(err, &e) || !e.noDelegation {
-		return false
-	}
-	r := s.current.Load()
-	if r == nil || r.token.AccessToken != refused {
-		return false
-	}
-	s.current.Store(nil)
-	s.remember(time.Now(), err)
-	return true
 }
 
 // refusals bounds the fetches that refused tokens cause.
@@ -406,9 +386,10 @@ func (s *Source) good(now time.Time) *record {
 	return r
 }
 
-// begin starts a fetch. mu is held, and no fetch is under way.
-func (s *Source) begin(now time.Time) {
-	f := &flight{began: now, done: make(chan struct{})}
+// begin starts a fetch, because of a refused token or for another reason. mu is
+// held, and no fetch is under way.
+func (s *Source) begin(now time.Time, refused string) {
+	f := &flight{began: now, refused: refused, done: make(chan struct{})}
 	s.flight = f
 	s.stats.Fetches++
 	if r := s.good(now); r != nil {
@@ -505,7 +486,7 @@ func (s *Source) land(f *flight, r *record, err error) {
 		event = s.succeed(old, r, now)
 	} else {
 		s.stats.Failures++
-		event = s.fail(old, r, now, err)
+		event = s.fail(f, old, r, now, err)
 	}
 	f.rec, f.err = s.current.Load(), err
 	s.mu.Unlock()
@@ -539,8 +520,8 @@ func (s *Source) succeed(old, r *record, now time.Time) (event func()) {
 
 // fail takes account of a failed fetch. mu is held. The event is to be logged
 // without it.
-func (s *Source) fail(old, r *record, now time.Time, err error) (event func()) {
-	if old == nil || old.foundDead(r, now, err) {
+func (s *Source) fail(f *flight, old, r *record, now time.Time, err error) (event func()) {
+	if old == nil || old.withdrawn(f, err) || old.foundDead(r, now, err) {
 		s.current.Store(nil)
 		s.remember(now, err)
 		return func() { s.logNoToken(err) }
@@ -676,6 +657,9 @@ func (r *record) renewing(now time.Time) *record {
 func (r *record) again(now time.Time, asked time.Duration) *record {
 	step := max(r.window/10, minRenewStep)
 	step = max(step/2+jitter(step), asked)
+	if apart(r.drift) { // so that r's own idea of its expiry is in doubt
+		return r.dueAt(now.Sub(r.received) + step)
+	}
 	return r.dueAt(max(now.Sub(r.received)+step, r.life-r.window+r.draw))
 }
 
@@ -696,6 +680,13 @@ func (r *record) confirmed(newer *record, now time.Time) *record {
 	}
 	newer.window, newer.draw = min(r.window, newer.life), r.draw
 	return newer.again(now, 0)
+}
+
+// withdrawn reports whether API and server agree that r's service is over: the
+// one refused it, which is why the other was asked, and that has no delegation.
+func (r *record) withdrawn(f *flight, err error) bool {
+	var e *Error
+	return f.refused == r.token.AccessToken && errors.As(err, &e) && e.noDelegation
 }
 
 // foundDead reports whether a fetch that failed has shown r to be dead before

@@ -39,9 +39,10 @@ import (
 // the first request.
 type Transport struct {
 	// Source gives the token; required. Where it has the methods of a [*Source]
-	// TokenContext(ctx) and Renew(ctx, rejected), waits end with the request's
-	// context, and refused tokens are replaced. Of any other the wait ends with
-	// the context too, but a call of Token that does not return is left behind.
+	// TokenContext(ctx) and Renew(ctx, rejected), these are called with the
+	// request's context, and refused tokens are replaced. The wait for any other
+	// ends with the context, too, but a call of Token that does not return is
+	// left behind.
 	Source oauth2.TokenSource
 
 	// Base makes the requests. nil: http.DefaultTransport.
@@ -283,9 +284,9 @@ func (t *Transport) token(ctx context.Context) (ticket, error) {
 		return ticket{header: r.header, text: r.token.AccessToken}, nil
 	}
 	if c, ok := t.Source.(contextSource); ok {
-		return newTicket(c.TokenContext(ctx))
+		return newTicket(bounded(ctx, func() (*oauth2.Token, error) { return c.TokenContext(ctx) }))
 	}
-	return newTicket(bounded(ctx, t.Source))
+	return newTicket(bounded(ctx, t.Source.Token))
 }
 
 // renew gets a ticket in place of one that was refused. A Source that can't be
@@ -299,7 +300,7 @@ func (t *Transport) renew(ctx context.Context, refused ticket) (ticket, error) {
 		return ticket{header: r.header, text: r.token.AccessToken}, nil
 	}
 	if s, ok := t.Source.(renewer); ok {
-		return newTicket(s.Renew(ctx, refused.token))
+		return newTicket(bounded(ctx, func() (*oauth2.Token, error) { return s.Renew(ctx, refused.token) }))
 	}
 	return ticket{}, nil
 }
@@ -317,11 +318,9 @@ func newTicket(token *oauth2.Token, err error) (ticket, error) {
 	return ticket{header: []string{token.Type() + " " + token.AccessToken}, token: token}, nil
 }
 
-// bounded calls a Source that knows no contexts, and waits no longer than ctx.
-func bounded(ctx context.Context, source oauth2.TokenSource) (*oauth2.Token, error) {
-	if ctx.Done() == nil {
-		return source.Token()
-	}
+// bounded calls a method of a foreign Source, and waits no longer than ctx,
+// whatever it does: it may never return, exit its goroutine or panic.
+func bounded(ctx context.Context, method func() (*oauth2.Token, error)) (*oauth2.Token, error) {
 	if ctx.Err() != nil {
 		return nil, contextError(ctx, "waiting for a token")
 	}
@@ -338,7 +337,7 @@ func bounded(ctx context.Context, source oauth2.TokenSource) (*oauth2.Token, err
 			}
 			done <- r
 		}()
-		r.token, r.err = source.Token()
+		r.token, r.err = method()
 	}()
 	select {
 	case r := <-done:
