@@ -203,7 +203,7 @@ func retryable(ctx context.Context, resp *http.Response, err error) bool {
 		err = cert // it looks for this type itself, not below others
 	}
 	again, _ := retryablehttp.DefaultRetryPolicy(ctx, nil, &url.Error{Op: "Get", URL: "", Err: err})
-	return again && ctx.Err() == nil
+	return again
 }
 
 // wait returns how long to wait after the n-th outcome, counted from 0, and

@@ -915,6 +915,9 @@ func TestTransportEndsWithTheContextAtEveryStage(t *testing.T) {
 		{"a foreign source's wait", func(release chan struct{}) *authsec.Transport {
 			return to(sourceFunc(func() (*oauth2.Token, error) { <-release; return nil, errors.New("released") }), statuses(200))
 		}},
+		{"a source that is deaf to its context", func(release chan struct{}) *authsec.Transport {
+			return to(&renewable{token: func(context.Context) (*oauth2.Token, error) { <-release; return nil, errors.New("released") }}, statuses(200))
+		}},
 		{"the endpoint's answer", func(chan struct{}) *authsec.Transport {
 			srv := authsectest.NewInMemoryServer()
 			srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
@@ -1126,6 +1129,26 @@ func TestTransportReturnsThe401AsItCame(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTransportReturnsThe401WhenRenewDoesNotReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		source := &renewable{renew: func(context.Context, *oauth2.Token) (*oauth2.Token, error) {
+			<-release
+			return nil, errors.New("released")
+		}}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		base := statuses(401)
+		began := time.Now()
+		resp, err := to(source, base).RoundTrip(get(t, api).WithContext(ctx))
+		if elapsed := time.Since(began); err != nil || resp != base.answers[0] || elapsed != 5*time.Second {
+			t.Fatalf("got %v, %v after %v, want the 401 after 5s", resp, err, elapsed)
+		}
+		checkUnread(t, resp)
+	})
 }
 
 // A 401 whose body is gone still brings the next request its token.
@@ -1502,36 +1525,26 @@ func TestTransportSurvivesForeignSources(t *testing.T) {
 		{"context-aware, nil token", &renewable{token: func(context.Context) (*oauth2.Token, error) { return nil, nil }}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			base := statuses(200)
-			var b bodies
-			resp, err := (&http.Client{Transport: to(c.source, base, retrying(authsec.RetryPolicy{}))}).Do(b.request(t.Context(), http.MethodPut, api, "the body"))
-			if err == nil || resp != nil {
-				t.Fatalf("got no error, want one")
+			for _, ctx := range []context.Context{t.Context(), context.Background()} { // one ends, one never
+				base := statuses(200)
+				var b bodies
+				resp, err := (&http.Client{Transport: to(c.source, base, retrying(authsec.RetryPolicy{}))}).Do(b.request(ctx, http.MethodPut, api, "the body"))
+				if err == nil || resp != nil {
+					t.Fatalf("got no error, want one")
+				}
+				if c.want != nil && !errors.Is(err, c.want) {
+					t.Errorf("error: got %v, want %v", err, c.want)
+				}
+				if strings.Contains(err.Error(), firstToken) {
+					t.Error("the error's text holds the token, want it left out")
+				}
+				if len(base.calls) != 0 {
+					t.Errorf("requests sent: got %d, want 0", len(base.calls))
+				}
+				checkClosed(t, &b)
 			}
-			if c.want != nil && !errors.Is(err, c.want) {
-				t.Errorf("error: got %v, want %v", err, c.want)
-			}
-			if strings.Contains(err.Error(), firstToken) {
-				t.Error("the error's text holds the token, want it left out")
-			}
-			if len(base.calls) != 0 {
-				t.Errorf("requests sent: got %d, want 0", len(base.calls))
-			}
-			checkClosed(t, &b)
 		})
 	}
-}
-
-// Where no context can end the call, a source's panic is the caller's, and the
-// body is closed all the same.
-func TestTransportClosesTheBodyWhenASourcePanics(t *testing.T) {
-	var b bodies
-	func() {
-		defer func() { recover() }()
-		source := sourceFunc(func() (*oauth2.Token, error) { panic("boom") })
-		to(source, statuses(200)).RoundTrip(b.request(context.Background(), http.MethodPut, api, "the body"))
-	}()
-	checkClosed(t, &b)
 }
 
 func TestTransportUsesTheTokensType(t *testing.T) {
