@@ -307,6 +307,7 @@ func TestSourceLeavesFewFetchesBehind(t *testing.T) {
 			<-release
 			return &oauth2.Token{AccessToken: "caller"}, nil
 		})
+		start := time.Now()
 		for range 20 {
 			began := time.Now()
 			if _, err := x.src.Token(); err == nil {
@@ -317,8 +318,10 @@ func TestSourceLeavesFewFetchesBehind(t *testing.T) {
 			}
 			time.Sleep(2 * time.Minute) // longer than any failure is remembered
 		}
-		if got := calls.Load(); got > maxAbandoned {
-			t.Errorf("calls of the Credential that never returned: got %d, want %d at most", got, maxAbandoned)
+		// And then one more now and again, for the Credential may have recovered.
+		most := maxAbandoned + int64(time.Since(start)/abandonedRest)
+		if got := calls.Load(); got > most || got <= maxAbandoned {
+			t.Errorf("calls of the Credential that never returned: got %d, want more than %d and %d at most", got, maxAbandoned, most)
 		}
 		close(release)
 		synctest.Wait()

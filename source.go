@@ -36,8 +36,10 @@ const (
 	lookEvery = time.Second
 
 	// maxAbandoned is how many fetches may be left behind that outlast their
-	// time-out, because foreign code in them does not return.
-	maxAbandoned = 4
+	// time-out, because foreign code in them does not return. Beyond it there is
+	// one more each abandonedRest: 144 goroutines a day if none ever returns.
+	maxAbandoned  = 4
+	abandonedRest = 10 * time.Minute
 
 	never = time.Duration(math.MaxInt64)
 )
@@ -79,6 +81,7 @@ type Source struct {
 	mu       sync.Mutex // guards what follows; never held while anything is waited for
 	flight   *flight    // the fetch under way; nil: none
 	flying   int        // fetches that have not returned, those given up on included
+	took     time.Time  // when the last of them began
 	failure  error      // of the last fetch, while there is no token
 	heldTill time.Time  // until then failure is the answer, or the server does not want to be asked
 	held     bool       // heldTill is the server's own wish: it holds while there is a token, too
@@ -311,10 +314,12 @@ func (s *Source) renew(ctx context.Context, refused string) (*record, error) {
 			return nil, err
 		}
 
-		// A fetch that began before this call may have been answered before the
-		// delegation that it hopes for: what it did not bring says nothing.
+		// A fetch that began before this call, for another reason, may have been
+		// answered before the delegation that it hopes for: what it did not bring
+		// says nothing.
+		shared := refused != "" && f.refused == refused
 		another := refused != "" && err == nil && newer.token.AccessToken != refused
-		if another || !f.began.Before(called) {
+		if shared || another || !f.began.Before(called) {
 			return newer, err
 		}
 		s.mu.Lock()
@@ -396,14 +401,16 @@ func (s *Source) begin(now time.Time, refused string) {
 		s.current.Store(r.renewing(now))
 	}
 	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), flightKey{}, s), s.fetchTimeout)
-	if s.flying >= maxAbandoned {
+	if s.flying >= maxAbandoned && now.Sub(s.took) < abandonedRest {
+		flying := s.flying
 		go func() {
 			defer cancel()
-			s.land(f, nil, newError(fmt.Sprintf("authsec: no token for agent %s: %d fetches have not returned: Config.Credential or Config.HTTPClient does not return", s.endpoint.agent, maxAbandoned)))
+			s.land(f, nil, newError(fmt.Sprintf("authsec: no token for agent %s: %d fetches have not returned: Config.Credential or Config.HTTPClient does not return", s.endpoint.agent, flying)))
 		}()
 		return
 	}
 	s.flying++
+	s.took = now
 	go s.fly(ctx, cancel, f)
 }
 
@@ -490,8 +497,8 @@ func (s *Source) land(f *flight, r *record, err error) {
 	}
 	f.rec, f.err = s.current.Load(), err
 	s.mu.Unlock()
+	defer close(f.done) // even if a Logger ends the goroutine
 	event()
-	close(f.done)
 }
 
 // succeed puts r into service. mu is held. The event is to be logged without it.

@@ -996,6 +996,36 @@ func TestRenewSharesOneFetchWhileOthersGoOn(t *testing.T) {
 	}
 }
 
+// A fetch that takes longer than refusals are kept apart is still one fetch for
+// all that hold the refused token.
+func TestRefusalsThatComeDuringSlowFetchShareIt(t *testing.T) {
+	for _, anew := range []bool{false, true} {
+		sourceBubble(t, func(t *testing.T, x *sourceFixture) {
+			x.start()
+			x.delegate("A", time.Hour)
+			refused := x.want("A")
+			want := "A"
+			if anew {
+				x.delegate("B", time.Hour)
+				want = "B"
+			}
+			x.srv.SetLatency(5 * time.Second)
+			var wg sync.WaitGroup
+			for i := range 40 {
+				wg.Go(func() {
+					time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+					token, err := x.src.Renew(t.Context(), refused)
+					if got := x.name(token); err != nil || got != want {
+						t.Errorf("Renew: got %s and error %v, want %s", got, err, want)
+					}
+				})
+			}
+			wg.Wait()
+			x.wantFetches(2)
+		})
+	}
+}
+
 func TestRenewThatFailsKeepsToken(t *testing.T) {
 	tests := []struct {
 		name   string
