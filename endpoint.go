@@ -582,6 +582,7 @@ func (f *fieldReader) list(name string) []string {
 		s, ok := v.(string)
 		if !ok {
 			f.fail(name, "a list of strings")
+			continue
 		}
 		list = append(list, s)
 	}

@@ -147,7 +147,8 @@ func NewSource(cfg Config) (*Source, error) {
 // Token returns the token in service, or waits for one as long as
 // [Config.FetchTimeout] at most. The token is the caller's own copy; its Expiry
 // is on the local clock, and its Extra method gives every field of the
-// server's answer. Errors are [*Error].
+// server's answer, of which the lists are shared and not to be changed. Errors
+// are [*Error].
 func (s *Source) Token() (*oauth2.Token, error) {
 	return s.TokenContext(context.Background())
 }
