@@ -143,6 +143,9 @@ func (s *Server) Close() {
 	}
 }
 
+// Format prints the server's URL for every verb, and none of its tokens.
+func (s *Server) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "authsectest.Server{%s}", s.URL) }
+
 // Client returns a client that reaches the server and trusts it.
 func (s *Server) Client() *http.Client { return s.client }
 

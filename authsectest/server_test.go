@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -188,5 +189,15 @@ func TestAPIRefusesWhatItShould(t *testing.T) {
 	}
 	if got := srv.APICalls(); got != 1 {
 		t.Errorf("APICalls = %d, want 1", got)
+	}
+}
+
+func TestServerPrintsNoToken(t *testing.T) {
+	srv := authsectest.NewInMemoryServer()
+	token := srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
+		if got := fmt.Sprintf(verb, srv); strings.Contains(got, token) || !strings.Contains(got, srv.URL) {
+			t.Errorf("%s prints a token, or no URL", verb)
+		}
 	}
 }
