@@ -17,6 +17,9 @@ import (
 // server's answer leaves out is taken from the token's claims. Times are on the
 // server's clock. It is the caller's own copy.
 //
+// Printed or logged, it shows the client ID's first 8 characters only; its
+// fields, and so its JSON, hold it in full.
+//
 // It is what the server said. Only with [Config.Keyfunc] has the token in it
 // been verified; an API decides by the token, not by this.
 type Delegation struct {

@@ -25,7 +25,8 @@
 //
 // Only an admin can make a delegation. While there is none, calls fail with an
 // error that is [ErrNotDelegated], without asking the server each time:
-// failures are remembered for a second at first, and for a minute in the end.
+// failures are remembered for about a second at first, and about a minute in
+// the end.
 //
 // # Secrets
 //

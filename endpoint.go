@@ -146,6 +146,11 @@ func (e *endpoint) authorization(ctx context.Context) (value string, err error) 
 	}
 	switch {
 	case err != nil:
+		if re := (*oauth2.RetrieveError)(nil); errors.As(err, &re) {
+			// Its text is another server's answer, with who knows what in it; and it
+			// is not to be taken for this one's.
+			return fail("failed: "+redact(retrieveText(re), e.clientID), concealed{err})
+		}
 		return fail("failed: "+redact(err.Error(), e.clientID), err)
 	case token == nil || token.AccessToken == "":
 		return fail("returned no token", nil)
@@ -154,6 +159,24 @@ func (e *endpoint) authorization(ctx context.Context) (value string, err error) 
 	}
 	return token.Type() + " " + token.AccessToken, nil
 }
+
+// retrieveText is what may be shown of a Credential's own failure.
+func retrieveText(re *oauth2.RetrieveError) string {
+	text := "its token endpoint refused"
+	if re.Response != nil {
+		text = "its token endpoint answered " + statusText(re.Response.StatusCode)
+	}
+	if re.ErrorCode != "" {
+		text += ": " + re.ErrorCode
+	}
+	return text
+}
+
+// concealed is an error that errors.Is sees, but neither errors.As nor a print.
+type concealed struct{ err error }
+
+func (c concealed) Error() string        { return "authsec: an error with contents that are not shown" }
+func (c concealed) Is(target error) bool { return errors.Is(c.err, target) }
 
 // clean makes foreign text of a fetch with this Authorization fit to be printed.
 func (e *endpoint) clean(text, authorization string, secrets ...string) string {
@@ -444,6 +467,7 @@ func (e *endpoint) read(r *reply) (*grant, error) {
 
 	d.ExpiresAt = notAfter
 	d.complete(claims)
+	d.ClientID = cmp.Or(d.ClientID, e.clientID)
 	verified := e.keyfunc != nil
 	d.claims = func() (*Claims, error) {
 		c, err := parseClaims(token)

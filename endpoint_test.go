@@ -1104,7 +1104,7 @@ func TestDelegationTellsWhatTheAnswerSays(t *testing.T) {
 				IssuedAt: now.Add(-time.Minute), UpdatedAt: now.Add(-time.Second), ExpiresAt: exp}},
 			{"the documented minimum", map[string]any{"token": full["token"], "expires_at": full["expires_at"]}, authsec.Delegation{SPIFFEID: "spiffe://token/sub", Permissions: []string{"token:p"}, Audience: []string{"token-aud"}, ClientID: ourID, TenantID: "token-tenant",
 				IssuedAt: now, ExpiresAt: exp}},
-			{"an opaque token", map[string]any{"token": opaque, "ttl_seconds": 60}, authsec.Delegation{Permissions: []string{}, Audience: []string{}}},
+			{"an opaque token", map[string]any{"token": opaque, "ttl_seconds": 60}, authsec.Delegation{ClientID: ourID, Permissions: []string{}, Audience: []string{}}},
 		} {
 			got, err := endpointSource(t, answerJSON(t, tt.fields)).Delegation(context.Background())
 			if err != nil {

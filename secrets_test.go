@@ -534,3 +534,34 @@ func TestNoLogOfATokensLifeHoldsASecret(t *testing.T) {
 		})
 	}
 }
+
+// The answer that another token endpoint gave to the Credential is not shown,
+// nor taken for the AuthSec server's.
+func TestTheCredentialsOwnFailureIsNotShown(t *testing.T) {
+	cfg := goodConfig()
+	cfg.Credential = credentialFunc(func() (*oauth2.Token, error) {
+		return nil, fmt.Errorf("credential: %w: %w", context.DeadlineExceeded, &oauth2.RetrieveError{
+			Response: &http.Response{StatusCode: 400, Status: "400 Bad Request"},
+			Body:     []byte("client_secret=hunter2"),
+		})
+	})
+	src, err := authsec.NewSource(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = src.Token()
+	if err == nil || !strings.Contains(err.Error(), "400 Bad Request") {
+		t.Fatalf("error is %v, want one with the status", err)
+	}
+	checkFormats(t, "the error", err, map[string]string{"secret": "hunter2"})
+	if re := (*oauth2.RetrieveError)(nil); errors.As(err, &re) {
+		t.Error("the Credential's RetrieveError is taken for the server's")
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error("errors.Is does not find the cause")
+	}
+}
+
+type credentialFunc func() (*oauth2.Token, error)
+
+func (f credentialFunc) Token() (*oauth2.Token, error) { return f() }

@@ -41,6 +41,9 @@ const (
 	maxAbandoned  = 4
 	abandonedRest = 10 * time.Minute
 
+	// logPatience is how long callers wait for a Logger before a fetch's result.
+	logPatience = 100 * time.Millisecond
+
 	never = time.Duration(math.MaxInt64)
 )
 
@@ -107,8 +110,7 @@ type Stats struct {
 // record is a token in service. It is immutable.
 type record struct {
 	grant
-	cache  oauth2.TokenSource // oauth2.ReuseTokenSource, which holds the token
-	header []string           // the Authorization header's value, shared by all requests
+	header []string // the Authorization header's value, shared by all requests
 
 	// Moments are durations since received, on the monotonic clock.
 	window time.Duration // how long before the end of its life renewal begins
@@ -225,8 +227,10 @@ func (s *Source) wait(ctx context.Context) (*record, error) {
 	}
 	if s.flight == nil {
 		if s.failure != nil && now.Before(s.heldTill) {
-			defer s.mu.Unlock()
-			return nil, s.failure
+			err, event := s.failure, s.noToken(s.failure)
+			s.mu.Unlock()
+			s.tell(event)
+			return nil, err
 		}
 		s.begin(now, "")
 	}
@@ -397,7 +401,6 @@ func (s *Source) good(now time.Time) *record {
 func (s *Source) begin(now time.Time, refused string) {
 	f := &flight{began: now, refused: refused, done: make(chan struct{})}
 	s.flight = f
-	s.stats.Fetches++
 	if r := s.good(now); r != nil {
 		s.current.Store(r.renewing(now))
 	}
@@ -410,6 +413,7 @@ func (s *Source) begin(now time.Time, refused string) {
 		}()
 		return
 	}
+	s.stats.Fetches++
 	s.flying++
 	s.took = now
 	go s.fly(ctx, cancel, f)
@@ -425,6 +429,11 @@ func (s *Source) fly(ctx context.Context, cancel context.CancelFunc, f *flight) 
 	stop := context.AfterFunc(ctx, func() {
 		s.land(f, nil, fail(fmt.Sprintf("%s or Config.Credential did not answer within %v", s.endpoint.shown, s.fetchTimeout), ctx.Err()))
 	})
+	defer func() {
+		s.mu.Lock()
+		s.flying--
+		s.mu.Unlock()
+	}()
 	var r *record
 	var err error = fail("the fetch's goroutine was ended by Config.Credential, Config.HTTPClient or Config.Keyfunc", nil)
 	defer func() {
@@ -434,15 +443,13 @@ func (s *Source) fly(ctx context.Context, cancel context.CancelFunc, f *flight) 
 		stop()
 		cancel()
 		s.land(f, r, err)
-		s.mu.Lock()
-		s.flying--
-		s.mu.Unlock()
 	}()
 	r, err = s.fetch(ctx)
 }
 
-// fetch asks the endpoint through an oauth2.ReuseTokenSource of its own, which
-// is empty, so that it asks, and then holds what came.
+// fetch asks the endpoint through an oauth2.ReuseTokenSource, a new one for each
+// fetch: it is empty, so that it asks, and it does to the token what it does to
+// every token before that is shared. Expiry is judged by the record.
 func (s *Source) fetch(ctx context.Context) (*record, error) {
 	var g *grant
 	cache := oauth2.ReuseTokenSource(nil, tokenFunc(func() (t *oauth2.Token, err error) {
@@ -462,7 +469,6 @@ func (s *Source) fetch(ctx context.Context) (*record, error) {
 	window = max(0, min(window, g.life))
 	r := &record{
 		grant:  *g,
-		cache:  cache,
 		header: []string{"Bearer " + g.token.AccessToken},
 		window: window,
 		draw:   jitter(window / 2),
@@ -498,8 +504,27 @@ func (s *Source) land(f *flight, r *record, err error) {
 	}
 	f.rec, f.err = s.current.Load(), err
 	s.mu.Unlock()
-	defer close(f.done) // even if a Logger ends the goroutine
-	event()
+	s.tell(event)
+	close(f.done)
+}
+
+// tell logs an event, and waits until that is done, but not for a Logger that
+// is stuck or ends its goroutine.
+func (s *Source) tell(event func()) {
+	if s.log == nil {
+		return
+	}
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		event()
+	}()
+	timer := time.NewTimer(logPatience)
+	defer timer.Stop()
+	select {
+	case <-told:
+	case <-timer.C:
+	}
 }
 
 // succeed puts r into service. mu is held. The event is to be logged without it.
@@ -532,7 +557,7 @@ func (s *Source) fail(f *flight, old, r *record, now time.Time, err error) (even
 	if old == nil || old.withdrawn(f, err) || old.foundDead(r, now, err) {
 		s.current.Store(nil)
 		s.remember(now, err)
-		return func() { s.logNoToken(err) }
+		return s.noToken(err)
 	}
 	var asked time.Duration
 	var e *Error
@@ -567,15 +592,14 @@ func (s *Source) remember(now time.Time, err error) {
 	s.failure, s.heldTill = err, now.Add(wait)
 }
 
-// logNoToken logs that the agent has no token, once until it has one.
-func (s *Source) logNoToken(err error) {
-	s.mu.Lock()
-	mourned := s.mourned
-	s.mourned = true
-	s.mu.Unlock()
-	if s.log != nil && !mourned {
-		s.log.Error("no token", "agent", s.endpoint.agent, "error", err.Error())
+// noToken returns the event that the agent has no token, once until it has one.
+// mu is held.
+func (s *Source) noToken(err error) (event func()) {
+	if s.mourned || s.log == nil {
+		return func() {}
 	}
+	s.mourned = true
+	return func() { s.log.Error("no token", "agent", s.endpoint.agent, "error", err.Error()) }
 }
 
 // wait waits for the flight's end, but no longer than ctx.
@@ -646,16 +670,17 @@ func (r *record) dueAt(due time.Duration) *record {
 // clock as it is now, should that have stepped.
 func (r *record) copy() *oauth2.Token {
 	t := *r.token
-	if apart(r.drift) {
-		t.Expiry = t.Expiry.Add(r.drift)
-	}
 	return &t
 }
 
 // renewing is r while its renewal is under way.
 func (r *record) renewing(now time.Time) *record {
 	c := r.dueAt(never)
-	c.drift = r.ahead(now, now.Sub(r.received))
+	if drift := r.ahead(now, now.Sub(r.received)); apart(drift - r.drift) {
+		t := *r.token
+		t.Expiry = t.Expiry.Add(drift - r.drift) // on the local clock, as it is now
+		c.token, c.drift = &t, drift
+	}
 	return c
 }
 

@@ -1878,3 +1878,66 @@ func TestSourceZeroValueIsError(t *testing.T) {
 		})
 	}
 }
+
+// While the server wants not to be asked, no fetch is there to tell that the
+// token is over.
+func TestLossOfTokenIsLoggedWhileServerIsNotAsked(t *testing.T) {
+	sourceBubble(t, func(t *testing.T, x *sourceFixture) {
+		x.start()
+		x.delegate("A", time.Minute)
+		x.want("A")
+		x.srv.Fail(authsectest.Answer(429, `{"error":"Rate limit exceeded","window":"5m0s"}`))
+		for range 90 {
+			time.Sleep(time.Second)
+			x.src.Token()
+			synctest.Wait()
+		}
+		var logged []string
+		for _, e := range x.log.take() {
+			logged = append(logged, e.msg)
+		}
+		if want := []string{"token fetched", "renewal failed", "no token"}; !slices.Equal(logged, want) {
+			t.Errorf("logs: got %q, want %q", logged, want)
+		}
+	})
+}
+
+// badLogger is a Logger's handler that does as its func.
+type badLogger struct {
+	slog.Handler
+	handle func()
+}
+
+func (l badLogger) Handle(context.Context, slog.Record) error { l.handle(); return nil }
+
+func TestLoggerThatIsStuckOrExitsHoldsNobodyUp(t *testing.T) {
+	for name, misbehave := range map[string]func(chan struct{}){
+		"stuck": func(end chan struct{}) { <-end },
+		"exits": func(chan struct{}) { runtime.Goexit() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				end := make(chan struct{})
+				defer close(end)
+				srv := authsectest.NewInMemoryServer()
+				cfg := srv.Config(authsectest.ClientID)
+				cfg.Logger = slog.New(badLogger{slog.NewTextHandler(io.Discard, nil), func() { misbehave(end) }})
+				src, err := authsec.NewSource(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range 8 { // more than the fetches that may be left behind
+					srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+					began := time.Now()
+					if _, err := src.Renew(t.Context(), nil); err != nil {
+						t.Errorf("Renew %d: got %v, want no error", i, err)
+					}
+					if took := time.Since(began); took > time.Second {
+						t.Errorf("Renew %d: took %v, want less than 1s", i, took)
+					}
+					time.Sleep(2 * time.Second)
+				}
+			})
+		})
+	}
+}

@@ -66,7 +66,9 @@ type Transport struct {
 	// what is listed with http://, it goes over plain HTTP; a request that would
 	// take it anywhere else like this fails with [ErrInsecureURL].
 	//
-	// The URL's host decides, not Request.Host. Where redirects led to the
+	// The URL's host decides, not Request.Host; but over plain HTTP a forward
+	// proxy goes where Request.Host says, so if that names another place, the
+	// token stays off. Where redirects led to the
 	// request, listed hosts count as ever; under "*" the token goes on only if
 	// every hop had the first one's host and port, or a subdomain of it. It
 	// never goes from https to http, nor with TRACE and CONNECT.

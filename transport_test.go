@@ -1646,3 +1646,45 @@ func TestTransportGivesTheSourcesOwnError(t *testing.T) {
 		}
 	})
 }
+
+// A forward proxy goes where Request.Host says, or URL.Opaque.
+func TestTransportSendsNoTokenToAProxyThatWouldTakeItElsewhere(t *testing.T) {
+	var line string
+	var sent bool
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		line, sent = r.RequestURI, r.Header.Get("Authorization") != ""
+	}))
+	defer proxy.Close()
+	proxyURL, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := &http.Transport{Proxy: http.ProxyURL(proxyURL)}
+	defer base.CloseIdleConnections()
+	tr := &authsec.Transport{Source: staticSource(), Hosts: []string{"http://orders.prod.svc:8080"}, Base: base}
+	for _, c := range []struct {
+		name string
+		edit func(*http.Request)
+		want bool
+	}{
+		{"as it is", func(*http.Request) {}, true},
+		{"the same Host", func(r *http.Request) { r.Host = "Orders.prod.svc.:8080" }, true},
+		{"another Host", func(r *http.Request) { r.Host = "evil.example" }, false},
+		{"another port", func(r *http.Request) { r.Host = "orders.prod.svc" }, false},
+		{"opaque", func(r *http.Request) { r.URL.Opaque = "//evil.example/y" }, false},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://orders.prod.svc:8080/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.edit(req)
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if sent != c.want {
+			t.Errorf("%s: the proxy was asked for %s, with a token %v, want %v", c.name, line, sent, c.want)
+		}
+	}
+}

@@ -23,6 +23,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math/big"
 	"net"
@@ -32,6 +33,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -92,8 +94,14 @@ type count struct {
 	n     int
 }
 
-// keys are made once per process: each takes a good part of a second.
-var keys = [2]func() *rsa.PrivateKey{sync.OnceValue(newKey), sync.OnceValue(newKey)}
+// keys are made once per process: each takes a good part of a second. Servers,
+// and rotations, take one after the other.
+var (
+	keys = [4]func() *rsa.PrivateKey{sync.OnceValue(newKey), sync.OnceValue(newKey), sync.OnceValue(newKey), sync.OnceValue(newKey)}
+	turn atomic.Uint32
+)
+
+func nextKey() *rsa.PrivateKey { return keys[turn.Add(1)%uint32(len(keys))]() }
 
 func newKey() *rsa.PrivateKey {
 	key, _ := rsa.GenerateKey(rand.Reader, 2048) // crypto/rand does not fail
@@ -129,7 +137,7 @@ func NewInMemoryServer() *Server {
 
 func newServer() *Server {
 	return &Server{
-		key:     keys[0](),
+		key:     nextKey(),
 		agents:  map[string]*agent{},
 		revoked: map[string]bool{},
 		counts:  map[string]*count{},
@@ -225,13 +233,14 @@ func (s *Server) Revoke(clientID string) {
 }
 
 // RotateKey has the tokens that are delegated from now on signed with another
-// key, and the key set name only that one.
+// key, and the key set name only that one. A process has four keys for all its
+// servers, and begins anew after the fourth.
 func (s *Server) RotateKey() {
-	key := keys[1]()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.key == key {
-		key = keys[0]()
+	key := nextKey()
+	for key == s.key {
+		key = nextKey()
 	}
 	s.key = key
 }
@@ -487,13 +496,20 @@ func (m inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	w := httptest.NewRecorder()
 	done := make(chan struct{})
+	served := false
 	go func() {
 		defer close(done)
+		// As a net/http server does, which drops the connection then.
+		defer func() { recover() }()
 		w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
 		m.handler.ServeHTTP(w, in)
+		served = true
 	}()
 	select {
 	case <-done:
+		if !served {
+			return nil, io.ErrUnexpectedEOF
+		}
 		resp := w.Result()
 		resp.Request = req
 		return resp, nil

@@ -201,3 +201,24 @@ func TestServerPrintsNoToken(t *testing.T) {
 		}
 	}
 }
+
+func TestAnotherServersTokenIsRefused(t *testing.T) {
+	a, b := authsectest.NewServer(), authsectest.NewServer()
+	defer a.Close()
+	defer b.Close()
+	token := a.Delegate(authsectest.ClientID, authsectest.Delegation{})
+	api := &http.Client{Transport: authsectest.RoundTripper(b.API(nil))}
+	if status, _ := get(t, api, "https://api.test/", "Authorization", "Bearer "+token); status != 401 {
+		t.Errorf("answer = %d, want 401", status)
+	}
+}
+
+func TestHandlerThatPanicsDropsTheConnection(t *testing.T) {
+	for name, srv := range map[string]*authsectest.Server{"loopback": authsectest.NewServer(), "in memory": authsectest.NewInMemoryServer()} {
+		srv.FailNext(1, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+		if resp, err := srv.Client().Get(endpoint(srv)); err == nil {
+			t.Errorf("%s: answer = %d, want an error", name, resp.StatusCode)
+		}
+		srv.Close()
+	}
+}

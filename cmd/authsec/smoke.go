@@ -48,6 +48,14 @@ type smoker struct {
 	report   report
 	clientID string
 	each     func(step) // is told of each step when it is done
+	sent     bool       // the last call's token was sent
+}
+
+// RoundTrip is the base of the client that calls the API. It sees whether the
+// token goes along.
+func (s *smoker) RoundTrip(req *http.Request) (*http.Response, error) {
+	s.sent = s.sent || req.Header.Get("Authorization") != ""
+	return http.DefaultTransport.RoundTrip(req)
 }
 
 // failure is a step's error with what to do about it.
@@ -92,6 +100,9 @@ func smoke(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = s.environment()
 	}
 	s.report.OK, s.report.Millis = err == nil, time.Since(began).Milliseconds()
+	if err != nil {
+		s.report.Do = advice(err)
+	}
 	if f := (failure{}); errors.As(err, &f) {
 		s.report.Do = f.do
 	}
@@ -164,6 +175,7 @@ func (s *smoker) token(src *authsec.Source) error {
 func (s *smoker) call(name string, src *authsec.Source, client *http.Client, url string, fetches uint64) error {
 	return s.step(name, func() (string, error) {
 		before := src.Stats().Fetches
+		s.sent = false
 		req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return "", failure{err, "set DOWNSTREAM_URL to a URL of the protected API"}
@@ -177,8 +189,10 @@ func (s *smoker) call(name string, src *authsec.Source, client *http.Client, url
 		made := src.Stats().Fetches - before
 		detail := fmt.Sprintf("GET %s://%s%s: %s; fetches: %d", req.URL.Scheme, req.URL.Host, req.URL.Path, resp.Status, made)
 		switch {
+		case !s.sent:
+			return "", failure{errors.New(detail + "; the token was not sent"), "name the host of DOWNSTREAM_URL in AUTHSEC_HOSTS, which is where the token may go"}
 		case resp.StatusCode == http.StatusUnauthorized:
-			return "", failure{errors.New(detail), "the API refused the token: see that it trusts this AuthSec server, and that AUTHSEC_HOSTS, if set, names the host of DOWNSTREAM_URL"}
+			return "", failure{errors.New(detail), "the API refused the token: see that it trusts this AuthSec server"}
 		case resp.StatusCode == http.StatusForbidden:
 			return "", failure{errors.New(detail), "the API accepts the token but not the action: have an admin delegate the permission that it wants"}
 		case resp.StatusCode >= 400:
@@ -218,12 +232,15 @@ func (s *smoker) environment() error {
 		if _, err := src.TokenContext(s.ctx); err != nil {
 			return "", failure{err, advice(err)}
 		}
-		return fmt.Sprintf("the token again; fetches: %d", src.Stats().Fetches-before), nil
+		if made := src.Stats().Fetches - before; made != 0 {
+			return "", failure{fmt.Errorf("the token again; fetches: %d, want 0", made), "the token was not taken from the cache: see whether it is about to expire, and run the smoke test again"}
+		}
+		return "the token again; fetches: 0", nil
 	})
 	if err != nil || downstream == "" {
 		return err
 	}
-	client := &http.Client{Transport: &authsec.Transport{Source: src, Hosts: cfg.Hosts}}
+	client := &http.Client{Transport: &authsec.Transport{Source: src, Base: s, Hosts: cfg.Hosts}}
 	if err := s.call("call", src, client, downstream, 0); err != nil {
 		return err
 	}
@@ -248,7 +265,7 @@ func (s *smoker) embedded() error {
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &authsec.Transport{Source: src, Hosts: cfg.Hosts}}
+	client := &http.Client{Transport: &authsec.Transport{Source: src, Base: s, Hosts: cfg.Hosts}}
 	if err := s.token(src); err != nil {
 		return err
 	}
@@ -278,6 +295,8 @@ func (s *smoker) embedded() error {
 // advice says in one line what to do about an error.
 func advice(err error) string {
 	switch {
+	case errors.Is(err, context.Canceled):
+		return "it was interrupted: run it again"
 	case errors.Is(err, authsec.ErrNotDelegated):
 		return "in the AuthSec console, under Trust Delegation, create a delegation for this agent; check AUTHSEC_AGENT_CLIENT_ID"
 	case errors.Is(err, authsec.ErrUnauthorized):

@@ -67,6 +67,8 @@ func TestSmokeOnARealServer(t *testing.T) {
 	defer srv.Close()
 	api := httptest.NewServer(srv.API(nil, "billing:read"))
 	defer api.Close()
+	open := httptest.NewServer(authsectest.Answer(200, "{}"))
+	defer open.Close()
 	const undelegated = "0b5e9c34-6f0e-4b7c-8c1d-2f3a4b5c6d7e"
 	srv.Register(undelegated)
 	srv.Delegate(authsectest.ClientID, authsectest.Delegation{Permissions: []string{"billing:read"}})
@@ -85,6 +87,7 @@ func TestSmokeOnARealServer(t *testing.T) {
 		{"not delegated", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": undelegated}, 1, "Trust Delegation"},
 		{"malformed client ID", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": "no-uuid-at-all"}, 1, "AUTHSEC_AGENT_CLIENT_ID"},
 		{"permission missing", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": weak, "DOWNSTREAM_URL": api.URL}, 1, "permission"},
+		{"token withheld by an open API", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": authsectest.ClientID, "DOWNSTREAM_URL": open.URL, "AUTHSEC_HOSTS": "api.example.com"}, 1, "AUTHSEC_HOSTS"},
 		{"token withheld", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": authsectest.ClientID, "DOWNSTREAM_URL": api.URL, "AUTHSEC_HOSTS": "api.example.com"}, 1, "AUTHSEC_HOSTS"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

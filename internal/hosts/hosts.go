@@ -168,10 +168,24 @@ func (l *List) Check(req *http.Request) Verdict {
 	if req.Response != nil && leftTLS(req) {
 		return Withhold
 	}
+	if u.Opaque != "" || !Loopback(host) && diverted(req) {
+		return Withhold
+	}
 	if plain || Loopback(host) {
 		return Send
 	}
 	return Insecure
+}
+
+// diverted reports whether req.Host names another place than req.URL.Host. Over
+// plain HTTP a forward proxy is told that one, and goes there.
+func diverted(req *http.Request) bool {
+	if req.Host == "" {
+		return false
+	}
+	host, port := split(&url.URL{Scheme: req.URL.Scheme, Host: req.Host})
+	wantHost, wantPort := split(req.URL)
+	return port != wantPort || !equalFold(host, wantHost)
 }
 
 // match reports whether a pattern names the host, and whether one of those
