@@ -427,6 +427,9 @@ func FuzzHostPattern(f *testing.F) {
 		}
 		got := l.Check(&http.Request{Method: http.MethodGet, URL: u})
 		want := oracle([]string{s}, []*url.URL{u}, http.MethodGet)
+		if u.Scheme == "http" && u.Opaque != "" {
+			want = Withhold // a proxy would go where that says
+		}
 		if got != want {
 			t.Fatalf("Hosts %q: Check(%q) = %s, want %s", s, rawURL, got.name(), want.name())
 		}
