@@ -277,6 +277,8 @@ func parseBaseURL(s string, allowHTTP bool) (*url.URL, error) {
 		return nil, err
 	}
 	switch {
+	case strings.Contains(u.Path, "@"): // a password with a slash in it ends there
+		return nil, errors.New("has an @ after its host: a user name or password does not belong there")
 	case u.RawQuery != "" || u.ForceQuery:
 		return nil, errors.New("has a query, which does not belong there")
 	case u.Fragment != "" || strings.Contains(s, "#"):

@@ -57,6 +57,7 @@ func TestNewSourceRefusesWhatIsNoBaseURL(t *testing.T) {
 		{"ftp://bob:hunter2@authsec.example.com", "no https://"},
 		{"bob:hunter2@authsec.example.com", "no https://"},
 		{"https://bob:hunter2@", "user name or password"},
+		{"https://bob:1/hunter2@authsec.example.com", "@ after its host"},
 		{"https://authsec.example.com?key=hunter2", "a query"},
 		{"https://authsec.example.com/?", "a query"},
 		{"https://authsec.example.com/#hunter2", "a fragment"},
