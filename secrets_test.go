@@ -243,6 +243,7 @@ func TestNoFormattedValueHoldsASecret(t *testing.T) {
 			}
 			// What lies behind a pointer: fmt finds no methods there, and a verb
 			// that does not fit makes it follow one pointer more.
+			synctest.Wait() // a copy of a Source reads what the fetch's goroutine may still write
 			for name, v := range map[string]any{"Source": src, "Transport": tr, "Error": e} {
 				checkFormats(t, name+"'s value", reflect.ValueOf(v).Elem().Interface(), tokens)
 			}
