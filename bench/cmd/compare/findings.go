@@ -1,0 +1,117 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/authsec-go/authsec/bench/peers"
+)
+
+// findings are what a section found out.
+type findings struct {
+	title string
+	text  string // what was done, in Markdown
+	head  []string
+	rows  [][]string
+	aims  []aim
+	plots []plotFile
+}
+
+// aim is what was aimed for, and whether it was reached.
+type aim struct {
+	want string
+	got  string
+	met  bool
+}
+
+// plotFile is a plot for the page.
+type plotFile struct {
+	name string // of the file
+	alt  string
+	svg  []byte
+}
+
+func (f *findings) row(cells ...string) { f.rows = append(f.rows, cells) }
+
+func (f *findings) aim(met bool, want, format string, args ...any) {
+	f.aims = append(f.aims, aim{want, fmt.Sprintf(format, args...), met})
+}
+
+func (f *findings) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "## %s\n\n%s\n\n", f.title, strings.TrimSpace(f.text))
+	writeTable(&b, f.head, f.rows)
+	if len(f.aims) > 0 {
+		b.WriteString("\n")
+		var rows [][]string
+		for _, a := range f.aims {
+			verdict := "**missed**"
+			if a.met {
+				verdict = "met"
+			}
+			rows = append(rows, []string{a.want, a.got, verdict})
+		}
+		writeTable(&b, []string{"aim", "measured", ""}, rows)
+	}
+	for _, p := range f.plots {
+		fmt.Fprintf(&b, "\n![%s](%s)\n", p.alt, p.name)
+	}
+	return b.String()
+}
+
+func writeTable(b *strings.Builder, head []string, rows [][]string) {
+	fmt.Fprintf(b, "| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat("---|", len(head)))
+	for _, row := range rows {
+		fmt.Fprintf(b, "| %s |\n", strings.Join(row, " | "))
+	}
+}
+
+// name is a peer's name as the tables show it.
+func name(p peers.Peer) string {
+	if p.Name == peers.AuthSec {
+		return "**" + p.Name + "**"
+	}
+	return p.Name
+}
+
+func median(list []float64) float64 { return quantile(list, 0.5) }
+
+// quantile returns the value below which a share q of the list lies, or 0 for
+// an empty list.
+func quantile(list []float64, q float64) float64 {
+	if len(list) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(list))
+	i := int(q * float64(len(sorted)))
+	return sorted[min(i, len(sorted)-1)]
+}
+
+// ratios divides a's rounds by b's, each within its round.
+func ratios(a, b []float64) []float64 {
+	var list []float64
+	for i := range min(len(a), len(b)) {
+		list = append(list, a[i]/b[i])
+	}
+	return list
+}
+
+// spread shows a ratio's median, and its least and greatest value.
+func spread(list []float64) string {
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", median(list), slices.Min(list), slices.Max(list))
+}
+
+func ms(seconds float64) string { return fmt.Sprintf("%.2f ms", seconds*1000) }
+
+func seconds(list []time.Duration) []float64 {
+	out := make([]float64, len(list))
+	for i, d := range list {
+		out[i] = d.Seconds()
+	}
+	return out
+}

@@ -1,0 +1,190 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/bench/peers"
+)
+
+// lab is an AuthSec server and an API, on loopback and over TLS.
+type lab struct {
+	*authsectest.Server                  // what the AuthSec server does
+	auth                *httptest.Server // that serves it
+	api                 *httptest.Server
+	connections         atomic.Int64 // that the API has accepted
+
+	mu      sync.Mutex
+	fetches []time.Time // when the endpoint was asked
+}
+
+// labOptions say what is not as usual in a lab.
+type labOptions struct {
+	http1 bool
+	open  bool         // the API asks for no token
+	next  http.Handler // behind the API's door; nil: a little JSON
+}
+
+func newLab(o labOptions) *lab {
+	l := &lab{Server: authsectest.NewInMemoryServer()}
+	endpoint := l.Server.Handler()
+	l.auth = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == authsectest.EndpointPath {
+			l.mu.Lock()
+			l.fetches = append(l.fetches, time.Now())
+			l.mu.Unlock()
+		}
+		endpoint.ServeHTTP(w, r)
+	}))
+	door := l.Server.API(o.next)
+	if o.open {
+		if door = o.next; door == nil {
+			door = authsectest.Answer(http.StatusOK, `{"ok":true}`)
+		}
+	}
+	l.api = httptest.NewUnstartedServer(door)
+	l.api.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			l.connections.Add(1)
+		}
+	}
+	for _, s := range []*httptest.Server{l.auth, l.api} {
+		s.Config.ErrorLog = quiet
+		s.EnableHTTP2 = !o.http1
+		s.StartTLS()
+	}
+	return l
+}
+
+func (l *lab) close() {
+	l.api.Close()
+	l.auth.Close()
+}
+
+// asked returns when the endpoint was asked.
+func (l *lab) asked() []time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]time.Time(nil), l.fetches...)
+}
+
+// job is what a peer is to do in this lab.
+func (l *lab) job() peers.Job {
+	return peers.Job{
+		AuthSecURL: l.auth.URL,
+		ClientID:   authsectest.ClientID,
+		Client:     l.auth.Client(),
+		Host:       strings.TrimPrefix(l.api.URL, "https://"),
+	}
+}
+
+// base reaches the API, with a pool of its own that keeps so many connections.
+func (l *lab) base(idle int) *http.Transport {
+	t := l.api.Client().Transport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = idle
+	return t
+}
+
+// client sets a peer up in this lab.
+func (l *lab) client(p peers.Peer, j peers.Job) (*http.Client, error) {
+	rt, err := p.RoundTripper(j, l.base(256))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	return &http.Client{Transport: rt}, nil
+}
+
+// get makes one request, and reads its answer. An answer other than 200 is an error.
+func get(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// sample is one request of a paced load.
+type sample struct {
+	at   time.Duration // since the load began
+	took time.Duration // from the moment it was due
+	err  error
+}
+
+// paced has so many clients call do once each interval until the time is over.
+// A call that is late counts from when it was due, so that a pause is seen by
+// all requests that it kept waiting.
+func paced(clients int, interval, total time.Duration, do func(context.Context) error) []sample {
+	ctx, cancel := context.WithTimeout(context.Background(), total+30*time.Second)
+	defer cancel()
+	lists := make([][]sample, clients)
+	var done sync.WaitGroup
+	began := time.Now()
+	for i := range clients {
+		done.Go(func() {
+			for due := interval * time.Duration(i) / time.Duration(clients); due < total; due += interval {
+				time.Sleep(due - time.Since(began))
+				err := do(ctx)
+				lists[i] = append(lists[i], sample{at: due, took: time.Since(began) - due, err: err})
+			}
+		})
+	}
+	done.Wait()
+	var all []sample
+	for _, list := range lists {
+		all = append(all, list...)
+	}
+	return all
+}
+
+// failures counts the requests that got no answer of 200.
+func failures(list []sample) int {
+	n := 0
+	for _, s := range list {
+		if s.err != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// together has so many goroutines call do at once, each with its number, and
+// returns how many calls failed.
+func together(n int, do func(int) error) int {
+	var failed atomic.Int64
+	var done sync.WaitGroup
+	begin := make(chan struct{})
+	for i := range n {
+		done.Go(func() {
+			<-begin
+			if do(i) != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	close(begin)
+	done.Wait()
+	return int(failed.Load())
+}

@@ -1,0 +1,174 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command compare measures authsec against the packages that do a job close to
+// its own, on the same work and in the same run, and writes what it finds:
+//
+//	go run -C bench ./cmd/compare           # prints, and writes docs/benchmarks.md with its plots
+//	go run -C bench ./cmd/compare -quick    # a few seconds, to see that it works; its figures mean nothing
+//
+// All servers are real and on loopback. Whatever is compared runs in turns, so
+// that a slow moment of the machine falls on all, and ratios are taken within a
+// turn.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+)
+
+// scale is how long things take.
+type scale struct {
+	microRounds   int
+	microTime     time.Duration
+	loadRounds    int
+	loadTime      time.Duration
+	renewalTime   time.Duration
+	outageLife    time.Duration // of the token in hand when the endpoint goes down
+	spreadLife    time.Duration // of the delegation whose requests are spread over it
+	coldRounds    int
+	uploads       []int64 // bytes
+	sourceCounts  []int
+	failingOfMany int // requests at an API of which 5 % fail
+}
+
+var (
+	full = scale{
+		microRounds: 7, microTime: 60 * time.Millisecond,
+		loadRounds: 12, loadTime: time.Second,
+		renewalTime: 30 * time.Second,
+		outageLife:  12 * time.Second,
+		spreadLife:  5 * time.Minute,
+		coldRounds:  25,
+		uploads:     []int64{1 << 10, 1 << 20, 64 << 20, 1 << 30}, sourceCounts: []int{1, 10, 1000},
+		failingOfMany: 1000,
+	}
+	quick = scale{
+		microRounds: 1, microTime: time.Millisecond,
+		loadRounds: 1, loadTime: 50 * time.Millisecond,
+		renewalTime: 2 * time.Second,
+		outageLife:  4 * time.Second,
+		spreadLife:  4 * time.Second,
+		coldRounds:  2,
+		uploads:     []int64{1 << 10, 1 << 20}, sourceCounts: []int{1, 10},
+		failingOfMany: 100,
+	}
+)
+
+// section is one thing measured.
+type section struct {
+	name    string // for -only
+	measure func(scale) (*findings, error)
+}
+
+var sections = []section{
+	{"roundtrip", measureRoundTrip},
+	{"token", measureToken},
+	{"throughput", measureThroughput},
+	{"renewal", measureRenewal},
+	{"storm", measureStorm},
+	{"outage", measureOutage},
+	{"delegation", measureBurst},
+	{"failing", measureFailingAPI},
+	{"uploads", measureUploads},
+	{"coldstart", measureColdStart},
+	{"sources", measureSources},
+}
+
+func main() {
+	if os.Getenv(childEnv) != "" {
+		if err := uploadChild(); err != nil {
+			fmt.Fprintln(os.Stderr, "compare:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	docs := flag.String("docs", "", "the `folder` to write benchmarks.md and its plots into (default ../docs, but with -only and -quick none)")
+	only := flag.String("only", "", "measure only what this regular `expression` names")
+	isQuick := flag.Bool("quick", false, "see that everything works, in a few seconds")
+	flag.Parse()
+	if *docs == "" && *only == "" && !*isQuick {
+		*docs = "../docs"
+	}
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "compare: unexpected argument %q\n", flag.Arg(0))
+		os.Exit(2)
+	}
+	if err := run(*docs, *only, *isQuick); err != nil {
+		fmt.Fprintln(os.Stderr, "compare:", err)
+		os.Exit(1)
+	}
+}
+
+func run(docs, only string, isQuick bool) error {
+	pattern, err := regexp.Compile(only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
+	size := full
+	if isQuick {
+		size = quick
+	}
+	plot.DefaultFont.Variant, plotter.DefaultFont.Variant = "Sans", "Sans"
+	began := time.Now()
+
+	// This one takes as long as a delegation lives, and next to nothing of the machine.
+	var spread *findings
+	var beside errgroup.Group
+	if pattern.MatchString("delegation") {
+		beside.Go(func() (err error) {
+			spread, err = measureSpread(size)
+			return err
+		})
+	}
+
+	var all []*findings
+	for _, s := range sections {
+		if !pattern.MatchString(s.name) {
+			continue
+		}
+		f, err := s.measure(size)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		fmt.Println(f.markdown())
+		all = append(all, f)
+	}
+	if err := beside.Wait(); err != nil {
+		return fmt.Errorf("delegation: %w", err)
+	}
+	if spread != nil {
+		fmt.Println(spread.markdown())
+		all = append(all, spread)
+	}
+	took := time.Since(began)
+	fmt.Printf("took %v\n", took.Round(time.Second))
+	if docs == "" {
+		return nil
+	}
+	return writePage(docs, all, began, took)
+}
+
+// moduleDir is the folder of this nested module, wherever the command was
+// started in it.
+func moduleDir() (string, error) {
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOMOD: %w", err)
+	}
+	dir := filepath.Dir(strings.TrimSpace(string(out)))
+	if filepath.Base(dir) != "bench" {
+		return "", fmt.Errorf("not in the bench module: run it as go run -C bench ./cmd/compare")
+	}
+	return dir, nil
+}

@@ -1,0 +1,267 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/bench/peers"
+)
+
+// childEnv has the orders of a process that makes one upload, so that its peak
+// memory is its own.
+const childEnv = "AUTHSEC_COMPARE_UPLOAD"
+
+type uploadOrders struct {
+	Peer, AuthSecURL, APIURL string
+	Bytes                    int64
+}
+
+// measureUploads is the peak memory of a process that makes one upload.
+func measureUploads(size scale) (*findings, error) {
+	f := &findings{
+		title: "Uploads",
+		text: `
+A PUT of a stream with a Content-Length and no GetBody, over plain HTTP on loopback, each in a process of its own: the peak of its resident memory
+(VmHWM), the whole program included. azcore is not in it, because its requests take seekable bodies only.`,
+		head: []string{"peak MiB"},
+	}
+	for _, n := range size.uploads {
+		f.head = append(f.head, bytesText(n))
+	}
+	srv := authsectest.NewServer()
+	defer srv.Close()
+	srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+	api := httptest.NewServer(srv.API(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		fmt.Fprint(w, n)
+	})))
+	defer api.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	peaks := map[string][]float64{}
+	for _, p := range peers.Named(peers.AuthSec, peers.OAuth2, peers.Retryable, peers.GoogleAuth, peers.ReadyHeader) {
+		cells := []string{name(p)}
+		for _, n := range size.uploads {
+			orders, err := json.Marshal(uploadOrders{p.Name, srv.URL, api.URL, n})
+			if err != nil {
+				return nil, err
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+			cmd := exec.CommandContext(ctx, self)
+			cmd.Env = append(os.Environ(), childEnv+"="+string(orders))
+			cmd.Stderr = os.Stderr
+			out, err := cmd.Output()
+			cancel()
+			if err != nil {
+				return nil, fmt.Errorf("upload of %s by %s: %w", bytesText(n), p.Name, err)
+			}
+			peak, err := strconv.ParseFloat(string(out), 64)
+			if err != nil {
+				return nil, fmt.Errorf("upload of %s by %s: its peak of memory: %w", bytesText(n), p.Name, err)
+			}
+			peaks[p.Name] = append(peaks[p.Name], peak)
+			cells = append(cells, fmt.Sprintf("%.0f", peak))
+		}
+		f.row(cells...)
+	}
+	list := peaks[peers.AuthSec]
+	least, most := list[0], list[len(list)-1]
+	const flat = 8 // MiB by which the peak of one process differs from run to run
+	f.aim(most-least <= flat, fmt.Sprintf("flat (within %d MiB)", flat), "%+.0f MiB from %s to %s", most-least, bytesText(size.uploads[0]), bytesText(size.uploads[len(size.uploads)-1]))
+	return f, nil
+}
+
+func bytesText(n int64) string {
+	for _, unit := range []string{"B", "KiB", "MiB"} {
+		if n < 1024 {
+			return strconv.FormatInt(n, 10) + " " + unit
+		}
+		n /= 1024
+	}
+	return strconv.FormatInt(n, 10) + " GiB"
+}
+
+// zeros is an endless stream that is no type for which a GetBody is known.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// uploadChild makes the upload that the environment orders, and prints the peak
+// of its memory in MiB.
+func uploadChild() error {
+	var o uploadOrders
+	if err := json.Unmarshal([]byte(os.Getenv(childEnv)), &o); err != nil {
+		return err
+	}
+	found := peers.Named(o.Peer)
+	if len(found) != 1 {
+		return fmt.Errorf("no peer %q", o.Peer)
+	}
+	job := peers.Job{AuthSecURL: o.AuthSecURL, ClientID: authsectest.ClientID, Client: http.DefaultClient, Host: strings.TrimPrefix(o.APIURL, "http://")}
+	rt, err := found[0].RoundTripper(job, http.DefaultTransport)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequest(http.MethodPut, o.APIURL, io.LimitReader(zeros{}, o.Bytes))
+	if err != nil {
+		return err
+	}
+	req.ContentLength = o.Bytes
+	resp, err := (&http.Client{Transport: rt}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if string(got) != strconv.FormatInt(o.Bytes, 10) {
+		return fmt.Errorf("status %d: the API read %q bytes, want %d", resp.StatusCode, got, o.Bytes)
+	}
+	// Not getrusage's: that one is inherited from the process before exec.
+	var kib float64
+	if _, err := fmt.Sscanf(procField("/proc/self/status", "VmHWM"), "%g kB", &kib); err != nil {
+		return fmt.Errorf("this system tells no peak of memory: %w", err)
+	}
+	fmt.Print(kib / 1024)
+	return nil
+}
+
+// measureColdStart is the time from nothing to the first authenticated answer.
+func measureColdStart(size scale) (*findings, error) {
+	f := &findings{
+		title: "Cold start",
+		text: fmt.Sprintf(`
+From setting a client up to its first answer: connections are made anew, to both servers, over TLS and HTTP/2, %d times in turns. "Own" is what is left of the time after
+that of the floor in the same turn, which makes the same two requests by hand.`, size.coldRounds),
+		head: []string{"", "first answer (median)", "own (median)", "requests to AuthSec", "requests to the API", "goroutines left"},
+	}
+	contestants := append(authenticated(), peers.Named(peers.ReadyHeader)...)
+	took := map[string][]float64{}
+	asked, calls, left := map[string]int{}, map[string]int{}, map[string]int{}
+	for round := range size.coldRounds {
+		for i := range contestants {
+			p := contestants[(i+round)%len(contestants)]
+			l := newLab(labOptions{})
+			l.Delegate(authsectest.ClientID, authsectest.Delegation{})
+			goroutines := runtime.NumGoroutine()
+			began := time.Now()
+			base := l.base(2)
+			rt, err := p.RoundTripper(l.job(), base)
+			if err == nil {
+				err = get(context.Background(), &http.Client{Transport: rt}, l.api.URL)
+			}
+			took[p.Name] = append(took[p.Name], time.Since(began).Seconds())
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", p.Name, err)
+			}
+			asked[p.Name], calls[p.Name] = max(asked[p.Name], len(l.asked())), max(calls[p.Name], l.APICalls())
+			base.CloseIdleConnections()
+			l.auth.Client().CloseIdleConnections()
+			l.close()
+			left[p.Name] = max(left[p.Name], goroutinesAbove(goroutines-2)) // the two servers' own have ended
+		}
+	}
+	var own float64
+	for _, p := range contestants {
+		var difference []float64
+		for i, d := range took[p.Name] {
+			difference = append(difference, d-took[peers.ReadyHeader][i])
+		}
+		if p.Name == peers.AuthSec {
+			own = median(difference)
+		}
+		f.row(name(p), ms(median(took[p.Name])), ms(median(difference)), fmt.Sprint(asked[p.Name]), fmt.Sprint(calls[p.Name]), fmt.Sprint(left[p.Name]))
+	}
+	f.aim(asked[peers.AuthSec] == 1 && calls[peers.AuthSec] == 1, "one round trip to each server", "%d and %d", asked[peers.AuthSec], calls[peers.AuthSec])
+	f.aim(own < 0.005, "under 5 ms of our own", "%s", ms(own))
+	return f, nil
+}
+
+// goroutinesAbove returns how many goroutines there are more than n, once those
+// that are ending have had a second for it.
+func goroutinesAbove(n int) int {
+	deadline := time.Now().Add(time.Second)
+	for runtime.NumGoroutine() > n && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	return max(0, runtime.NumGoroutine()-n)
+}
+
+// measureSources is what a source weighs that holds a token and is idle.
+func measureSources(size scale) (*findings, error) {
+	f := &findings{
+		title: "Many sources in one process",
+		text: `
+The heap that is live after a collection, for each source with a token in hand, and the goroutines that idle sources have. Each has its own token of the server's
+usual size, and all use one http.Client.`,
+		head: []string{"sources", "", "bytes a source", "goroutines"},
+	}
+	srv := authsectest.NewInMemoryServer()
+	idle := 0
+	for _, n := range size.sourceCounts {
+		for _, p := range peers.Named(peers.AuthSec, peers.OAuth2, peers.GoogleAuth, peers.AWS) {
+			jobs := make([]peers.Job, n)
+			for i := range jobs {
+				id := fmt.Sprintf("00000000-0000-4000-8000-%012d", i)
+				srv.Delegate(id, authsectest.Delegation{Permissions: []string{"billing:read", "users:read"}})
+				jobs[i] = peers.Job{AuthSecURL: srv.URL, ClientID: id, Client: srv.Client()}
+			}
+			sources := make([]func(context.Context) (string, error), n)
+			heap, goroutines := liveHeap(), runtime.NumGoroutine()
+			for i := range sources {
+				get, err := p.Token(jobs[i])
+				if err == nil {
+					_, err = get(context.Background())
+				}
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", p.Name, err)
+				}
+				sources[i] = get
+			}
+			more := goroutinesAbove(goroutines)
+			each := (int64(liveHeap()) - int64(heap)) / int64(n)
+			runtime.KeepAlive(sources)
+			runtime.KeepAlive(jobs)
+			f.row(fmt.Sprint(n), name(p), fmt.Sprint(each), fmt.Sprint(more))
+			if p.Name == peers.AuthSec {
+				idle = max(idle, more)
+			}
+		}
+	}
+	f.aim(idle == 0, "no goroutine while idle", "%d", idle)
+	return f, nil
+}
+
+func liveHeap() uint64 {
+	var m runtime.MemStats
+	for range 3 { // what a first collection finalizes, and pools keep, later ones free
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

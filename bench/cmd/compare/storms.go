@@ -1,0 +1,316 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/bench/peers"
+)
+
+// authenticated are the peers that make requests with a token of their own getting.
+func authenticated() []peers.Peer {
+	return peers.Named(peers.AuthSec, peers.OAuth2, peers.Retryable, peers.GoogleAuth, peers.AzCore)
+}
+
+const (
+	stormClients = 256
+	stormCalls   = 10 // of each client, after the revocation
+)
+
+// measureStorm is what a revocation with a new delegation costs.
+func measureStorm(scale) (*findings, error) {
+	f := &findings{
+		title: "401 storm",
+		text: fmt.Sprintf(`
+%d clients have a token that is good for an hour. It is revoked, and a new one delegated; then all call at once, each %d times.`, stormClients, stormCalls),
+		head: []string{"", fmt.Sprintf("failed of the first %d", stormClients), fmt.Sprintf("failed of all %d", stormClients*stormCalls), "fetches"},
+	}
+	for _, p := range authenticated() {
+		l := newLab(labOptions{})
+		l.Delegate(authsectest.ClientID, authsectest.Delegation{})
+		client, err := l.client(p, l.job())
+		if err != nil {
+			return nil, err
+		}
+		call := func(int) error { return get(context.Background(), client, l.api.URL) }
+		if n := together(stormClients, call); n > 0 {
+			return nil, fmt.Errorf("%s: %d calls failed before the revocation", p.Name, n)
+		}
+		before := len(l.asked())
+		l.Revoke(authsectest.ClientID)
+		l.Delegate(authsectest.ClientID, authsectest.Delegation{})
+		first := together(stormClients, call)
+		all := first
+		for range stormCalls - 1 {
+			all += together(stormClients, call)
+		}
+		fetches := len(l.asked()) - before
+		l.close()
+		f.row(name(p), fmt.Sprint(first), fmt.Sprint(all), fmt.Sprint(fetches))
+		if p.Name == peers.AuthSec {
+			f.aim(all == 0 && fetches == 1, "0 failures, 1 fetch", "%d failures, %d fetches", all, fetches)
+		}
+	}
+	return f, nil
+}
+
+// measureOutage is what becomes of requests while the endpoint is down and the
+// token in hand still good.
+func measureOutage(size scale) (*findings, error) {
+	const clients, interval, outageMargin = 16, 50 * time.Millisecond, 500 * time.Millisecond
+	early := size.outageLife / 3
+	f := &findings{
+		title: "Endpoint down, token still good",
+		text: fmt.Sprintf(`
+A token lives for %v, and whatever can be told so renews %v ahead. The AuthSec server is closed once the token is in hand. %d clients go on,
+each with a call every %v, until %v before the JWT's own expiry. All peers at the same time.`, size.outageLife, early.Round(time.Millisecond), clients, interval, outageMargin),
+		head: []string{"", "requests", "failed", "first failure before expiry"},
+	}
+	type outcome struct {
+		samples []sample
+		total   time.Duration
+		err     error
+	}
+	outcomes := make([]outcome, len(authenticated()))
+	var done sync.WaitGroup
+	for i, p := range authenticated() {
+		done.Go(func() {
+			o := &outcomes[i]
+			l := newLab(labOptions{})
+			defer l.close()
+			// A JWT's exp is in whole seconds: begin at the turn of one, so that it is not cut short.
+			time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+			expiry := time.Now().Truncate(time.Second).Add(size.outageLife)
+			l.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: size.outageLife})
+			job := l.job()
+			job.Early = early
+			client, err := l.client(p, job)
+			if err == nil {
+				err = get(context.Background(), client, l.api.URL)
+			}
+			if o.err = err; err != nil {
+				return
+			}
+			l.auth.Close()
+			o.total = time.Until(expiry) - outageMargin
+			o.samples = paced(clients, interval, o.total, func(ctx context.Context) error {
+				ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+				defer cancel()
+				return get(ctx, client, l.api.URL)
+			})
+		})
+	}
+	done.Wait()
+	for i, p := range authenticated() {
+		o := outcomes[i]
+		if o.err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, o.err)
+		}
+		var first time.Duration
+		for _, s := range o.samples {
+			if s.err != nil {
+				first = max(first, o.total+outageMargin-s.at)
+			}
+		}
+		shown := "none"
+		if first > 0 {
+			shown = first.Round(100 * time.Millisecond).String()
+		}
+		f.row(name(p), fmt.Sprint(len(o.samples)), fmt.Sprint(failures(o.samples)), shown)
+		if p.Name == peers.AuthSec {
+			f.aim(failures(o.samples) == 0, "0 failures until true expiry", "%d of %d", failures(o.samples), len(o.samples))
+		}
+	}
+	return f, nil
+}
+
+const (
+	serverLimit   = 100 // requests a minute from one address, as AuthSec has it
+	burstRequests = 1000
+)
+
+// delegationContestants adds the rule by which AuthSec's own SDKs renew.
+func delegationContestants() []peers.Peer {
+	sdk := peers.Named(peers.OAuth2)[0]
+	sdk.Name = "AuthSec's SDKs' rule: renew within 5 min of expiry"
+	return append(authenticated(), sdk)
+}
+
+// fiveMinutes is within which AuthSec's Python and TypeScript SDKs renew.
+func fiveMinutes(i int, job peers.Job) peers.Job {
+	if i == len(authenticated()) {
+		job.Early = 5 * time.Minute
+	}
+	return job
+}
+
+// measureBurst is 1,000 requests at once with a delegation for 5 minutes.
+func measureBurst(scale) (*findings, error) {
+	f := &findings{
+		title: "A 5-minute delegation, and a burst",
+		text: fmt.Sprintf(`
+A delegation of 5 minutes, a server that allows %d fetches a minute, and %d requests by %d clients, as fast as they go. Every peer with its own defaults;
+the last line is x/oauth2 made to renew by the rule of AuthSec's Python and TypeScript SDKs.`, serverLimit, burstRequests, loadClients),
+		head: []string{"", "failed", "fetches", "of them refused by the limit"},
+	}
+	for i, p := range delegationContestants() {
+		l := newLab(labOptions{})
+		l.LimitRate(serverLimit, time.Minute)
+		l.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: 5 * time.Minute})
+		client, err := l.client(p, fiveMinutes(i, l.job()))
+		if err != nil {
+			return nil, err
+		}
+		var left atomic.Int64
+		var failed atomic.Int64
+		left.Store(burstRequests)
+		together(loadClients, func(int) error {
+			for left.Add(-1) >= 0 {
+				if get(context.Background(), client, l.api.URL) != nil {
+					failed.Add(1)
+				}
+			}
+			return nil
+		})
+		fetches := len(l.asked())
+		l.close()
+		f.row(name(p), fmt.Sprint(failed.Load()), fmt.Sprint(fetches), fmt.Sprint(max(0, fetches-serverLimit)))
+		if p.Name == peers.AuthSec {
+			f.aim(failed.Load() == 0 && fetches == 1, "0 failures, 1 fetch", "%d failures, %d fetches", failed.Load(), fetches)
+		}
+	}
+	return f, nil
+}
+
+// measureSpread is the same delegation and as many requests, evenly over its life.
+func measureSpread(size scale) (*findings, error) {
+	f := &findings{
+		title: "A 5-minute delegation, and its whole life",
+		text: fmt.Sprintf(`
+The same, with %d requests spread evenly over the delegation's %v, beside the measurements above. The server gives out the same token to its end, as AuthSec does, so
+every fetch but the first brings nothing: what is counted is how polite each is about it.`, burstRequests, size.spreadLife),
+		head: []string{"", "failed", "fetches"},
+	}
+	type outcome struct {
+		failed, fetches int
+		err             error
+	}
+	contestants := delegationContestants()
+	outcomes := make([]outcome, len(contestants))
+	var done sync.WaitGroup
+	for i, p := range contestants {
+		done.Go(func() {
+			o := &outcomes[i]
+			l := newLab(labOptions{})
+			defer l.close()
+			l.LimitRate(serverLimit, time.Minute)
+			l.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: size.spreadLife})
+			client, err := l.client(p, fiveMinutes(i, l.job()))
+			if o.err = err; err != nil {
+				return
+			}
+			const clients = 4
+			total := size.spreadLife - 1500*time.Millisecond // the JWT's exp is in whole seconds
+			samples := paced(clients, clients*total/burstRequests, total, func(ctx context.Context) error { return get(ctx, client, l.api.URL) })
+			o.failed, o.fetches = failures(samples), len(l.asked())
+		})
+	}
+	done.Wait()
+	for i, p := range contestants {
+		o := outcomes[i]
+		if o.err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, o.err)
+		}
+		f.row(name(p), fmt.Sprint(o.failed), fmt.Sprint(o.fetches))
+		if p.Name == peers.AuthSec {
+			const most = 21 // the first, and never more than 20 in a window
+			f.aim(o.failed == 0 && o.fetches <= most, fmt.Sprintf("0 failures, at most %d fetches", most), "%d failures, %d fetches", o.failed, o.fetches)
+		}
+	}
+	return f, nil
+}
+
+// measureFailingAPI is what an API that is short of breath does to connections.
+func measureFailingAPI(size scale) (*findings, error) {
+	const clients, share = 8, 20 // every 20th: 5 %
+	f := &findings{
+		title: "An API that answers 503 to 5 %",
+		text: fmt.Sprintf(`
+%d GETs by %d clients over TLS and HTTP/1.1, with a pool of %d connections that is full when they begin: what is counted is the connections made on top. The API answers 503 to every %dth attempt, or to all attempts of every %dth request.
+Up to 4 attempts, waits of 5 to 20 ms, for all that retry. The floor is as many connections as there are with no retry layer.`, size.failingOfMany, clients, clients, share, share),
+		head: []string{"", "attempts fail: connections", "callers that saw it", "requests fail: connections", "callers that saw it"},
+	}
+	connections := map[string][2]int64{}
+	contestants := append(authenticated(), peers.Named(peers.ReadyHeader)...)
+	for _, p := range contestants {
+		cells := []string{name(p)}
+		var both [2]int64
+		for i, whole := range []bool{false, true} {
+			var n, arrived atomic.Int64
+			full := make(chan struct{})
+			l := newLab(labOptions{http1: true, next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/fill" { // the pool: so many requests at once need as many connections
+					if arrived.Add(1) == clients {
+						close(full)
+					}
+					<-full
+					return
+				}
+				fails := n.Add(1)%share == 0
+				if whole {
+					fails = r.URL.Query().Get("fail") != ""
+				}
+				status := http.StatusOK
+				if fails {
+					status = http.StatusServiceUnavailable
+				}
+				authsectest.Answer(status, `{"ok":true}`).ServeHTTP(w, r)
+			})})
+			l.Delegate(authsectest.ClientID, authsectest.Delegation{})
+			job := l.job()
+			job.Attempts, job.MinBackoff, job.MaxBackoff = 4, 5*time.Millisecond, 20*time.Millisecond
+			rt, err := p.RoundTripper(job, l.base(clients))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", p.Name, err)
+			}
+			client := &http.Client{Transport: rt}
+			call := func(url string) error { return get(context.Background(), client, url) }
+			if together(clients, func(int) error { return call(l.api.URL + "/fill") }) > 0 {
+				return nil, fmt.Errorf("%s: a call failed before any was meant to", p.Name)
+			}
+			before := l.connections.Load()
+			var turn, seen atomic.Int64
+			together(clients, func(int) error {
+				for {
+					i := turn.Add(1)
+					if i > int64(size.failingOfMany) {
+						return nil
+					}
+					url := l.api.URL
+					if i%share == 0 {
+						url += "?fail=1"
+					}
+					if call(url) != nil {
+						seen.Add(1)
+					}
+				}
+			})
+			both[i] = l.connections.Load() - before
+			l.close()
+			cells = append(cells, fmt.Sprint(both[i]), fmt.Sprint(seen.Load()))
+		}
+		connections[p.Name] = both
+		f.row(cells...)
+	}
+	a, floor := connections[peers.AuthSec], connections[peers.ReadyHeader]
+	f.aim(a[0] <= floor[0] && a[1] <= floor[1], "as many connections as with no retry layer", "%d and %d, against %d and %d", a[0], a[1], floor[0], floor[1])
+	return f, nil
+}

@@ -1,0 +1,344 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package peers sets up authsec and the packages it is measured against, each
+// as its own documentation says, for the same job: get the token from the same
+// delegation endpoint and send it as a Bearer token.
+package peers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/auth"
+	"cloud.google.com/go/auth/httptransport"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/authsectest"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/hashicorp/go-retryablehttp"
+	"golang.org/x/oauth2"
+)
+
+// Names of the peers, as tables show them.
+const (
+	AuthSec     = "authsec"
+	OAuth2      = "x/oauth2"
+	Retryable   = "x/oauth2 in go-retryablehttp"
+	GoogleAuth  = "cloud.google.com/go/auth"
+	AzCore      = "azcore BearerTokenPolicy"
+	AWS         = "aws CredentialsCache"
+	ReadyHeader = "floor"
+	Bare        = "no authentication"
+)
+
+// Job is what a peer is set up for.
+type Job struct {
+	AuthSecURL string       // the AuthSec server's root
+	ClientID   string       // of the agent
+	Client     *http.Client // that reaches the AuthSec server
+	Host       string       // of the API, with its port: where the token may go
+
+	// Early is how long before its expiry a token is to be renewed, for the
+	// peers that take such a setting. 0: each one's own default.
+	Early time.Duration
+
+	// Attempts, MinBackoff and MaxBackoff are the retries of the peers that have
+	// them. 0: each one's own defaults.
+	Attempts               int
+	MinBackoff, MaxBackoff time.Duration
+}
+
+// RoundTripper sets up a peer over base, which reaches the API.
+type RoundTripper func(Job, http.RoundTripper) (http.RoundTripper, error)
+
+// Token sets up a peer's cache alone. What it returns gets the token in it.
+type Token func(Job) (func(context.Context) (string, error), error)
+
+// A Peer is one contestant.
+type Peer struct {
+	Name         string
+	RoundTripper RoundTripper // nil: it has none
+	Token        Token        // nil: it has none
+}
+
+// All are the peers, authsec first, the floors last.
+var All = []Peer{
+	{AuthSec, newAuthSec, authsecToken},
+	{OAuth2, newOAuth2, oauth2Token},
+	{Retryable, newRetryable, nil},
+	{GoogleAuth, newGoogleAuth, googleToken},
+	{AzCore, newAzCore, nil},
+	{AWS, nil, awsToken},
+	{ReadyHeader, newReadyHeader, copyToken},
+	{Bare, func(_ Job, base http.RoundTripper) (http.RoundTripper, error) { return base, nil }, nil},
+}
+
+// Slug is the peer's name as the names of benchmarks and files have it.
+func (p Peer) Slug() string {
+	return strings.NewReplacer("/", "-", " ", "-").Replace(p.Name)
+}
+
+// Named returns the peers with these names, in this order.
+func Named(names ...string) []Peer {
+	var list []Peer
+	for _, name := range names {
+		for _, p := range All {
+			if p.Name == name {
+				list = append(list, p)
+			}
+		}
+	}
+	return list
+}
+
+func newSource(j Job) (*authsec.Source, error) {
+	return authsec.NewSource(authsec.Config{
+		BaseURL: j.AuthSecURL, ClientID: j.ClientID, HTTPClient: j.Client, RenewBefore: j.Early,
+	})
+}
+
+func newAuthSec(j Job, base http.RoundTripper) (http.RoundTripper, error) {
+	src, err := newSource(j)
+	if err != nil {
+		return nil, err
+	}
+	return &authsec.Transport{
+		Source: src, Base: base, Hosts: []string{j.Host},
+		Retry: authsec.RetryPolicy{MaxAttempts: j.Attempts, MinBackoff: j.MinBackoff, MaxBackoff: j.MaxBackoff},
+	}, nil
+}
+
+func authsecToken(j Job) (func(context.Context) (string, error), error) {
+	src, err := newSource(j)
+	if err != nil {
+		return nil, err
+	}
+	return ofTokenSource(src), nil
+}
+
+func ofTokenSource(src oauth2.TokenSource) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) {
+		t, err := src.Token()
+		if err != nil {
+			return "", err
+		}
+		return t.AccessToken, nil
+	}
+}
+
+// fetch asks the delegation endpoint, as somebody would who writes the glue by
+// hand.
+func (j Job) fetch(ctx context.Context) (token string, expiry time.Time, err error) {
+	u := j.AuthSecURL + authsectest.EndpointPath + "?client_id=" + url.QueryEscape(j.ClientID)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	resp, err := j.Client.Do(req)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", time.Time{}, fmt.Errorf("delegation endpoint: %s", resp.Status)
+	}
+	var answer struct {
+		Token     string    `json:"token"`
+		ExpiresAt time.Time `json:"expires_at"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return "", time.Time{}, err
+	}
+	return answer.Token, answer.ExpiresAt, nil
+}
+
+// Token makes a Job an oauth2.TokenSource.
+func (j Job) Token() (*oauth2.Token, error) {
+	token, expiry, err := j.fetch(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return &oauth2.Token{AccessToken: token, TokenType: "Bearer", Expiry: expiry}, nil
+}
+
+func (j Job) reuse() oauth2.TokenSource {
+	if j.Early > 0 {
+		return oauth2.ReuseTokenSourceWithExpiry(nil, j, j.Early)
+	}
+	return oauth2.ReuseTokenSource(nil, j)
+}
+
+func newOAuth2(j Job, base http.RoundTripper) (http.RoundTripper, error) {
+	return &oauth2.Transport{Source: j.reuse(), Base: base}, nil
+}
+
+func oauth2Token(j Job) (func(context.Context) (string, error), error) {
+	return ofTokenSource(j.reuse()), nil
+}
+
+// newRetryable is what is assembled by hand most often: the retrying client
+// around the authenticated one. Its log to standard error is off.
+func newRetryable(j Job, base http.RoundTripper) (http.RoundTripper, error) {
+	client := retryablehttp.NewClient()
+	client.Logger = nil
+	client.HTTPClient = &http.Client{Transport: &oauth2.Transport{Source: j.reuse(), Base: base}}
+	if j.Attempts > 0 {
+		client.RetryMax = j.Attempts - 1
+	}
+	if j.MinBackoff > 0 {
+		client.RetryWaitMin, client.RetryWaitMax = j.MinBackoff, j.MaxBackoff
+	}
+	return client.StandardClient().Transport, nil
+}
+
+// googleProvider makes a Job an auth.TokenProvider.
+type googleProvider struct{ Job }
+
+func (p googleProvider) Token(ctx context.Context) (*auth.Token, error) {
+	token, expiry, err := p.fetch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &auth.Token{Value: token, Type: "Bearer", Expiry: expiry}, nil
+}
+
+func (j Job) googleCache() auth.TokenProvider {
+	return auth.NewCachedTokenProvider(googleProvider{j}, &auth.CachedTokenProviderOptions{ExpireEarly: j.Early})
+}
+
+func newGoogleAuth(j Job, base http.RoundTripper) (http.RoundTripper, error) {
+	client, err := httptransport.NewClient(&httptransport.Options{
+		BaseRoundTripper: base,
+		DisableTelemetry: true, // the others have none either
+		Credentials:      auth.NewCredentials(&auth.CredentialsOptions{TokenProvider: j.googleCache()}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return client.Transport, nil
+}
+
+func googleToken(j Job) (func(context.Context) (string, error), error) {
+	cache := j.googleCache()
+	return func(ctx context.Context) (string, error) {
+		t, err := cache.Token(ctx)
+		if err != nil {
+			return "", err
+		}
+		return t.Value, nil
+	}, nil
+}
+
+// azCredential makes a Job an azcore.TokenCredential.
+type azCredential struct{ Job }
+
+func (c azCredential) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	token, expiry, err := c.fetch(ctx)
+	if err != nil {
+		return azcore.AccessToken{}, err
+	}
+	t := azcore.AccessToken{Token: token, ExpiresOn: expiry}
+	if c.Early > 0 {
+		t.RefreshOn = expiry.Add(-c.Early)
+	}
+	return t, nil
+}
+
+// azPipeline makes a pipeline with the policy in it an http.RoundTripper.
+type azPipeline struct{ pipeline runtime.Pipeline }
+
+// azBase makes an http.RoundTripper a policy.Transporter.
+type azBase struct{ http.RoundTripper }
+
+func (b azBase) Do(req *http.Request) (*http.Response, error) { return b.RoundTrip(req) }
+
+func newAzCore(j Job, base http.RoundTripper) (http.RoundTripper, error) {
+	bearer := runtime.NewBearerTokenPolicy(azCredential{j}, []string{"api"}, nil)
+	options := &policy.ClientOptions{Transport: azBase{base}}
+	if j.Attempts > 0 {
+		options.Retry.MaxRetries = int32(j.Attempts - 1)
+	}
+	if j.MinBackoff > 0 {
+		options.Retry.RetryDelay, options.Retry.MaxRetryDelay = j.MinBackoff, j.MaxBackoff
+	}
+	return azPipeline{runtime.NewPipeline("bench", "v0.0.0", runtime.PipelineOptions{PerRetry: []policy.Policy{bearer}}, options)}, nil
+}
+
+// RoundTrip gives the pipeline a copy, because its policies write into the request.
+func (p azPipeline) RoundTrip(req *http.Request) (*http.Response, error) {
+	r, err := runtime.NewRequestFromRequest(req.Clone(req.Context()))
+	if err != nil {
+		return nil, err
+	}
+	runtime.SkipBodyDownload(r)
+	return p.pipeline.Do(r)
+}
+
+// awsProvider makes a Job an aws.CredentialsProvider.
+type awsProvider struct{ Job }
+
+func (p awsProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	token, expiry, err := p.fetch(ctx)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	return aws.Credentials{AccessKeyID: "agent", SecretAccessKey: "none", SessionToken: token, CanExpire: true, Expires: expiry}, nil
+}
+
+func awsToken(j Job) (func(context.Context) (string, error), error) {
+	cache := aws.NewCredentialsCache(awsProvider{j}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = j.Early })
+	return func(ctx context.Context) (string, error) {
+		c, err := cache.Retrieve(ctx)
+		if err != nil {
+			return "", err
+		}
+		return c.SessionToken, nil
+	}, nil
+}
+
+// readyHeader is the least that a RoundTripper which keeps the contract can do:
+// a copy of the request with a header value that is ready.
+type readyHeader struct {
+	base   http.RoundTripper
+	header []string
+}
+
+func newReadyHeader(j Job, base http.RoundTripper) (http.RoundTripper, error) {
+	t, err := j.Token()
+	if err != nil {
+		return nil, err
+	}
+	return readyHeader{base, []string{"Bearer " + t.AccessToken}}, nil
+}
+
+func (f readyHeader) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.WithContext(req.Context())
+	req.Header = maps.Clone(req.Header)
+	req.Header["Authorization"] = f.header
+	return f.base.RoundTrip(req)
+}
+
+// copyToken is the least that a TokenSource which shares no token can do.
+func copyToken(j Job) (func(context.Context) (string, error), error) {
+	t, err := j.Token()
+	if err != nil {
+		return nil, err
+	}
+	return ofTokenSource(copying{t}), nil
+}
+
+type copying struct{ token *oauth2.Token }
+
+func (c copying) Token() (*oauth2.Token, error) {
+	t := *c.token
+	return &t, nil
+}
