@@ -561,9 +561,13 @@ func (s *Source) fail(f *flight, old, r *record, now time.Time, err error) (even
 	}
 	var asked time.Duration
 	var e *Error
-	if errors.As(err, &e) && e.RetryAfter > 0 {
+	errors.As(err, &e)
+	switch {
+	case e != nil && e.RetryAfter > 0:
 		asked = e.RetryAfter
 		s.failure, s.heldTill, s.held = err, now.Add(asked), true
+	case s.held: // an earlier answer's wish, which this one leaves as it is
+		asked = s.heldTill.Sub(now)
 	}
 	again := old.again(now, asked)
 	s.current.Store(again)
@@ -583,10 +587,14 @@ func (s *Source) fail(f *flight, old, r *record, now time.Time, err error) (even
 func (s *Source) remember(now time.Time, err error) {
 	wait := min(minRemembered<<min(s.streak, 10), maxRemembered)
 	wait = wait/2 + jitter(wait)
-	s.held = false
 	var e *Error
-	if errors.As(err, &e) && e.RetryAfter > 0 {
+	switch {
+	case errors.As(err, &e) && e.RetryAfter > 0:
 		wait, s.held = e.RetryAfter, true
+	case s.held && now.Before(s.heldTill): // an earlier answer's wish, which this one leaves as it is
+		wait = max(wait, s.heldTill.Sub(now))
+	default:
+		s.held = false
 	}
 	s.streak++
 	s.failure, s.heldTill = err, now.Add(wait)
@@ -711,7 +719,11 @@ func (r *record) confirmed(newer *record, now time.Time) *record {
 		c.delegation = newer.delegation
 		return c.again(now, 0)
 	}
-	newer.window, newer.draw = min(r.window, newer.life), r.draw
+	if newer.life < r.window {
+		newer.window, newer.draw = newer.life, jitter(newer.life/2)
+	} else {
+		newer.window, newer.draw = r.window, r.draw
+	}
 	return newer.again(now, 0)
 }
 
