@@ -1,0 +1,515 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	mathrand "math/rand/v2"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/authsectest"
+)
+
+var (
+	soakTime = flag.Duration("soak", 5*time.Second, "how long TestSoak puts faults in")
+	soakSeed = flag.Uint64("seed", 0, "what TestSoak draws from; 0: anew each time")
+)
+
+const (
+	soakLife    = 6 * time.Second // of a delegation; the admin renews it each third
+	soakWorkers = 2               // for each Transport
+	// soakFetchTimeout is more than a fetch with no fault takes on a busy machine.
+	soakFetchTimeout = 8 * time.Second
+	calmEvery        = 10 * time.Second
+	soakHeapGrowth   = 8 * MiB // of what is in use after a collection
+	// A delegation stays behind in authsectest.Server: its token, of 1.3 KiB.
+	soakDelegation = 4 * KiB
+	// Fetches of a Source: renewals and remembered failures are half a second
+	// apart at least, and refusals cause less than one a second.
+	maxFetchRate = 4.0 // a second
+)
+
+// TestSoak has a mixed load go through faults that are drawn at random, over
+// both wires at a time.
+func TestSoak(t *testing.T) {
+	seed := *soakSeed
+	if seed == 0 {
+		seed = mathrand.Uint64()
+	}
+	t.Logf("to draw the same again: go test -race -run TestSoak -v -soak=%v -seed=%d", *soakTime, seed)
+	before := len(goroutines())
+	t.Run("servers", func(t *testing.T) {
+		var soaks []*soak
+		for i, w := range wires {
+			soaks = append(soaks, newSoak(t, w, seed, uint64(i)))
+		}
+		run(t, soaks)
+	})
+	if left := waitForGoroutines(before); left != "" {
+		t.Errorf("seed %d: after the soak, %s", seed, left)
+	}
+}
+
+// soak is one wire's servers, with relays before them.
+type soak struct {
+	*stack
+	seed, stream uint64
+	began        time.Time
+	toAPI        *relay
+	toEndpoint   *relay
+	delegations  atomic.Int64
+
+	// faulty is held for reading while a fault is in force, and loaded while a
+	// request is: who wants neither takes it for writing.
+	faulty, loaded sync.RWMutex
+
+	mu       sync.Mutex // guards what follows
+	inForce  map[string]string
+	injected map[string]int
+	outcomes map[string]int
+	retries  int
+	revoked  map[string]bool // agents
+	streaks  map[*authsec.Source]uint64
+}
+
+// agents are those of a soak. Each has a Source, and two Transports over it.
+var agents = []string{authsectest.ClientID, otherID}
+
+func newSoak(t *testing.T, w wire, seed, stream uint64) *soak {
+	t.Helper()
+	k := &soak{
+		stack: newStack(t, w), seed: seed, stream: stream, began: time.Now(),
+		inForce: map[string]string{}, injected: map[string]int{}, outcomes: map[string]int{},
+		revoked: map[string]bool{}, streaks: map[*authsec.Source]uint64{},
+	}
+	k.ledger.inForce = k.state
+	open := func(target *host) *relay {
+		r, err := newRelay(target.addr)
+		if err != nil {
+			t.Fatalf("starting a relay: %v", err)
+		}
+		t.Cleanup(r.close)
+		return r
+	}
+	k.toAPI, k.toEndpoint = open(k.api), open(k.endpoint)
+	for _, agent := range agents {
+		k.delegate(agent)
+		first := k.newCaller(func(cfg *callerConfig) {
+			cfg.ClientID, cfg.api, cfg.endpoint = agent, k.toAPI.addr(), k.toEndpoint.addr()
+			cfg.RenewBefore = soakLife / 2
+			cfg.FetchTimeout = soakFetchTimeout
+		})
+		k.newCaller(func(cfg *callerConfig) {
+			cfg.source, cfg.api, cfg.retry = first, k.toAPI.addr(), authsec.RetryPolicy{}
+		})
+		first.mustAnswer(call{})
+	}
+	return k
+}
+
+// state is what a violation tells beside the request.
+func (k *soak) state() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return fmt.Sprintf("seed %d, %s, %v after the start, in force: %v", k.seed, k.wire.name, time.Since(k.began).Round(time.Millisecond), k.inForce)
+}
+
+func (k *soak) delegate(agent string) {
+	k.auth.Delegate(agent, authsectest.Delegation{TTL: soakLife})
+	k.delegations.Add(1)
+}
+
+func (k *soak) draws(what uint64) *mathrand.Rand {
+	return mathrand.New(mathrand.NewPCG(k.seed, k.stream<<32|what))
+}
+
+func run(t *testing.T, soaks []*soak) {
+	heapStart := heap()
+	ctx, cancel := context.WithTimeout(context.Background(), *soakTime)
+	defer cancel()
+	stopped := make(chan struct{}) // of what watches and delegates, until all has recovered
+	var load, background sync.WaitGroup
+	peak, heapMiddle := 0, uint64(0)
+	for _, k := range soaks {
+		background.Go(func() { k.administer(stopped) })
+		background.Go(func() { k.watch(stopped) })
+		load.Go(func() { k.inject(ctx, k.draws(1), "API", k.apiFault) })
+		load.Go(func() { k.inject(ctx, k.draws(2), "endpoint", k.endpointFault) })
+		for i, c := range k.callers {
+			for j := range soakWorkers {
+				load.Go(func() { k.work(ctx, c, k.draws(uint64(100+10*i+j))) })
+			}
+		}
+	}
+	background.Go(func() {
+		for {
+			peak = max(peak, runtime.NumGoroutine())
+			if slices.ContainsFunc(soaks, func(k *soak) bool { return len(k.ledger.faults()) > 0 }) {
+				cancel()
+			}
+			if !wait(stopped, 50*time.Millisecond) {
+				return
+			}
+		}
+	})
+	load.Go(func() {
+		if !wait(ctx.Done(), *soakTime/2) {
+			return
+		}
+		for _, k := range soaks {
+			k.faulty.Lock()
+			k.loaded.Lock()
+		}
+		heapMiddle = heap()
+		for _, k := range soaks {
+			k.loaded.Unlock()
+			k.faulty.Unlock()
+		}
+	})
+	for round := 1; wait(ctx.Done(), calmEvery); round++ {
+		for _, k := range soaks {
+			k.calm(round%2 == 0)
+		}
+	}
+	load.Wait()
+	for _, k := range soaks {
+		k.calm(false)
+		k.calm(true)
+	}
+	close(stopped)
+	background.Wait()
+	for _, k := range soaks {
+		for name, h := range map[string]*host{"API": k.api, "endpoint": k.endpoint, "stranger": k.stranger} {
+			if !k.idle(h) {
+				t.Errorf("seed %d: the %s has %d open connections after the soak, want 0", k.seed, name, h.open.Load())
+			}
+		}
+	}
+	heapEnd := heap()
+	limit := heapStart + soakHeapGrowth
+	for _, k := range soaks {
+		limit += uint64(k.delegations.Load()) * soakDelegation
+	}
+	if heapEnd > limit {
+		t.Errorf("seed %d: the heap grew from %d to %d bytes, want at most %d", soaks[0].seed, heapStart, heapEnd, limit)
+	}
+	for _, k := range soaks {
+		k.report()
+	}
+	t.Logf("goroutines at the peak: %d; heap in use at the start, in the middle, at the end: %.1f, %.1f, %.1f MiB",
+		peak, float64(heapStart)/MiB, float64(heapMiddle)/MiB, float64(heapEnd)/MiB)
+}
+
+// heap is what is in use after a collection. What has a finalizer takes two.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// wait waits, and reports whether it was not ended before.
+func wait(ended <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ended:
+		return false
+	}
+}
+
+// between draws a duration.
+func between(rng *mathrand.Rand, least, most time.Duration) time.Duration {
+	return least + time.Duration(rng.Int64N(int64(most-least)))
+}
+
+func pick[T any](rng *mathrand.Rand, list ...T) T { return list[rng.IntN(len(list))] }
+
+// work makes requests one after the other.
+func (k *soak) work(ctx context.Context, c *caller, rng *mathrand.Rand) {
+	for wait(ctx.Done(), between(rng, 0, 30*time.Millisecond)) {
+		request := draw(rng)
+		k.loaded.RLock()
+		o := c.do(request)
+		k.loaded.RUnlock()
+		k.mu.Lock()
+		k.outcomes[describe(o)]++
+		k.retries += max(0, o.attempts-1)
+		k.mu.Unlock()
+	}
+}
+
+// draw draws a request.
+func draw(rng *mathrand.Rand) call {
+	sizes := []int{0, 1, KiB, 20*KiB + 1, 200 * KiB, MiB}
+	r := call{
+		method:    pick(rng, http.MethodGet, http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPost),
+		want:      pick(rng, sizes...),
+		pad:       pick(rng, 0, 0, 0, 10*KiB),
+		key:       rng.IntN(3) == 0,
+		noGetBody: rng.IntN(3) == 0,
+		cancelled: rng.IntN(3) == 0,
+		timeout:   pick(rng, 30*time.Millisecond, 200*time.Millisecond, 2*time.Second, 5*time.Second),
+	}
+	if r.method == http.MethodGet {
+		r.redirect = rng.IntN(8) == 0
+	} else {
+		r.send = pick(rng, sizes...)
+	}
+	return r
+}
+
+// describe is an outcome's kind.
+func describe(o outcome) string {
+	var e *authsec.Error
+	switch {
+	case o.ok():
+		return "answered"
+	case o.status == http.StatusOK && contextEnded(o.err):
+		return "context ended in the body"
+	case o.status == http.StatusOK:
+		return "body broke off"
+	case o.status != 0:
+		return fmt.Sprint("status ", o.status)
+	case contextEnded(o.err) && !errors.As(o.err, &e):
+		return "context ended"
+	case errors.Is(o.err, authsec.ErrNotDelegated):
+		return "not delegated"
+	case errors.As(o.err, &e):
+		return "no token"
+	}
+	return "no answer"
+}
+
+func contextEnded(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// administer keeps the agents delegated, but for those that are revoked.
+func (k *soak) administer(stopped <-chan struct{}) {
+	for wait(stopped, soakLife/3) {
+		for _, agent := range agents {
+			k.mu.Lock()
+			if !k.revoked[agent] {
+				k.delegate(agent)
+			}
+			k.mu.Unlock()
+		}
+	}
+}
+
+// watch keeps for each Source how many fetches in a row may have failed, or
+// more: it looks now and then only.
+func (k *soak) watch(stopped <-chan struct{}) {
+	type seen struct {
+		success  time.Time
+		failures uint64 // just before it
+		latest   uint64
+	}
+	seens := map[*authsec.Source]*seen{}
+	for _, c := range k.callers {
+		seens[c.src] = new(seen)
+	}
+	for wait(stopped, 20*time.Millisecond) {
+		for src, s := range seens {
+			stats := src.Stats()
+			if !stats.LastSuccess.Equal(s.success) {
+				s.success, s.failures = stats.LastSuccess, s.latest
+			}
+			s.latest = stats.Failures
+			k.mu.Lock()
+			k.streaks[src] = s.latest - s.failures
+			k.mu.Unlock()
+		}
+	}
+}
+
+// calm waits for all faults to be lifted, and has every caller be answered
+// in time. With renew, it takes the documented shortcut: at once.
+func (k *soak) calm(renew bool) {
+	k.faulty.Lock()
+	defer k.faulty.Unlock()
+	var all sync.WaitGroup
+	asked := map[*authsec.Source]bool{}
+	for _, c := range k.callers {
+		if renew && !asked[c.src] {
+			asked[c.src] = true
+			ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+			if _, err := c.src.Renew(ctx, nil); err != nil {
+				k.ledger.violate(nil, "Renew after all faults: got error %v, want a token", err)
+			}
+			cancel()
+		}
+		k.mu.Lock()
+		// One failure may not have been seen yet. And a token that was revoked, and
+		// whose refusals have caused many fetches already, ends with its life at last.
+		limit := max(remembered(k.streaks[c.src]+1), soakLife)
+		k.mu.Unlock()
+		if renew {
+			limit = 0
+		}
+		limit += c.fetchTimeout + schedulingAllowance
+		all.Go(func() {
+			began := time.Now()
+			for {
+				o := c.do(call{want: KiB})
+				if took := time.Since(began); o.ok() {
+					return
+				} else if took > limit || renew {
+					k.ledger.violate(nil, "%v after all faults (Renew called: %t): got status %d, error %v; want an answer within %v", took, renew, o.status, o.err, limit)
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// inject puts one fault in after the other.
+func (k *soak) inject(ctx context.Context, rng *mathrand.Rand, where string, fault func(*mathrand.Rand) (string, func())) {
+	for wait(ctx.Done(), between(rng, 50*time.Millisecond, 700*time.Millisecond)) {
+		k.faulty.RLock()
+		name, lift := fault(rng)
+		k.mu.Lock()
+		k.inForce[where] = name
+		k.injected[where+": "+name]++
+		k.mu.Unlock()
+		wait(ctx.Done(), between(rng, 20*time.Millisecond, 600*time.Millisecond))
+		lift()
+		k.mu.Lock()
+		delete(k.inForce, where)
+		k.mu.Unlock()
+		k.faulty.RUnlock()
+	}
+}
+
+// network draws trouble of a relay.
+func (k *soak) network(rng *mathrand.Rand, r *relay) (string, func()) {
+	t := trouble{
+		kind:  pick(rng, latency, drip, blackHole, cut, reset, garbage),
+		after: pick(rng, 0, 100, 3*KiB, 30*KiB, 300*KiB),
+		delay: between(rng, time.Millisecond, 50*time.Millisecond),
+	}
+	if t.kind == drip {
+		t.delay /= 10 // for each KiB
+	}
+	return string(t.kind), r.suffer(t)
+}
+
+// restart ends a server, and starts it when it is lifted.
+func (k *soak) restart(h *host) func() {
+	h.kill()
+	return func() {
+		if err := h.start(); err != nil {
+			k.ledger.violate(nil, "starting a server again: %v", err)
+		}
+	}
+}
+
+func (k *soak) apiFault(rng *mathrand.Rand) (string, func()) {
+	sometimes := func(answer http.Handler) func() {
+		k.setAPIFront(func(w http.ResponseWriter, r *http.Request) {
+			if mathrand.IntN(2) == 0 { // each arrival for itself: not part of the seed's draws
+				answer.ServeHTTP(w, r)
+				return
+			}
+			k.serveAuthorized(w, r)
+		})
+		return func() { k.setAPIFront(nil) }
+	}
+	switch rng.IntN(10) {
+	case 0:
+		return "restart", k.restart(k.api)
+	case 1:
+		ended, err := k.api.retire()
+		if err != nil {
+			k.ledger.violate(nil, "starting the next server: %v", err)
+		}
+		return "graceful shutdown", func() { <-ended } // with an error if a request outlasted it
+	case 2:
+		return "503s", sometimes(authsectest.Answer(http.StatusServiceUnavailable, strings.Repeat("x", 100*KiB)))
+	case 3:
+		return "429s", sometimes(authsectest.Answer(http.StatusTooManyRequests, page, "Retry-After", "0"))
+	case 4:
+		return "401s", sometimes(authsectest.Answer(http.StatusUnauthorized, `{"error":"invalid_token"}`))
+	}
+	return k.network(rng, k.toAPI)
+}
+
+func (k *soak) endpointFault(rng *mathrand.Rand) (string, func()) {
+	switch rng.IntN(12) {
+	case 0:
+		return "restart", k.restart(k.endpoint)
+	case 1, 2, 3:
+		bad := pick(rng, badAnswers...)
+		k.auth.Fail(bad.answer)
+		return bad.name, func() { k.auth.Fail(nil) }
+	case 4:
+		agent := pick(rng, agents...)
+		k.mu.Lock()
+		k.revoked[agent] = true
+		k.auth.Revoke(agent)
+		k.mu.Unlock()
+		return "revocation", func() {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			delete(k.revoked, agent)
+			k.delegate(agent)
+		}
+	}
+	return k.network(rng, k.toEndpoint)
+}
+
+// report logs what went on, and holds the fetches against their rate.
+func (k *soak) report() {
+	var fetches, failures uint64
+	asked := map[*authsec.Source]bool{}
+	for _, c := range k.callers {
+		if stats := c.src.Stats(); !asked[c.src] {
+			asked[c.src] = true
+			fetches, failures = fetches+stats.Fetches, failures+stats.Failures
+			if limit := 10 + maxFetchRate*time.Since(k.began).Seconds(); float64(stats.Fetches) > limit {
+				k.Errorf("seed %d: a Source fetched %d times in %v, want at most %.0f", k.seed, stats.Fetches, time.Since(k.began), limit)
+			}
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	total := 0
+	for _, n := range k.outcomes {
+		total += n
+	}
+	if k.outcomes["answered"] == 0 {
+		k.Errorf("seed %d: none of %d requests was answered", k.seed, total)
+	}
+	k.Logf("%s: %d requests: %s", k.wire.name, total, counts(k.outcomes))
+	k.Logf("%s: faults: %s", k.wire.name, counts(k.injected))
+	k.Logf("%s: %d fetches (%d failed), %d requests at the endpoint, %d arrivals at the API (%d answered 401), %d attempts beyond the first; connections opened: %d to the API, %d to the endpoint, %d to the stranger",
+		k.wire.name, fetches, failures, k.auth.Fetches(), k.ledger.arrivals.Load(), k.ledger.refusals.Load(), k.retries,
+		k.api.opened.Load(), k.endpoint.opened.Load(), k.stranger.opened.Load())
+}
+
+func counts(m map[string]int) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		list = append(list, fmt.Sprintf("%s %d", name, m[name]))
+	}
+	return strings.Join(list, ", ")
+}
