@@ -158,7 +158,8 @@ func (j Job) fetch(ctx context.Context) (token string, expiry time.Time, err err
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
 		return "", time.Time{}, err
 	}
-	return answer.Token, answer.ExpiresAt, nil
+	// The JWT's own exp is in whole seconds, and the earlier one counts.
+	return answer.Token, answer.ExpiresAt.Truncate(time.Second), nil
 }
 
 // Token makes a Job an oauth2.TokenSource.

@@ -186,20 +186,18 @@ func renewUnderLoad(p peers.Peer, life, total time.Duration) (*renewal, error) {
 
 	stop := make(chan struct{})
 	var admin sync.WaitGroup
-	if life < total {
-		admin.Go(func() {
-			tick := time.NewTicker(500 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				select {
-				case <-tick.C:
-					delegate()
-				case <-stop:
-					return
-				}
+	admin.Go(func() {
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				delegate()
+			case <-stop:
+				return
 			}
-		})
-	}
+		}
+	})
 	began := time.Now()
 	r := &renewal{samples: paced(loadClients, renewalInterval, total, func(ctx context.Context) error { return get(ctx, client, l.api.URL) })}
 	close(stop)
