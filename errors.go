@@ -67,7 +67,9 @@ type Error struct {
 	Message string
 	Details string
 	// RetryAfter is how long, from the moment of the answer, the server wants
-	// not to be asked again, and a Source does not ask. 0: it did not say.
+	// not to be asked again, and a Source does not ask: its Retry-After, or, of a
+	// 429 without one, once to twice its window. More than 5 minutes of either
+	// count as 5. 0: it did not say.
 	RetryAfter time.Duration
 
 	text string

@@ -263,6 +263,10 @@ func (s *Source) wait(ctx context.Context) (*record, error) {
 //
 // Renew(ctx, nil) asks the server now, whatever is remembered, at most once a
 // second: for the moment after an admin has delegated.
+//
+// Where a fetch is under way that began before the call, for another reason,
+// Renew waits for that one and may then begin its own: for twice
+// [Config.FetchTimeout] at most.
 func (s *Source) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error) {
 	refused := ""
 	if rejected != nil {

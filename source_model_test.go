@@ -408,7 +408,7 @@ func (m *model) settle() {
 	}
 	m.flight = nil
 	out := f.last
-	if f.ctx.Err() == context.DeadlineExceeded { //nolint:errorlint // a context's own
+	if f.ctx.Err() == context.DeadlineExceeded {
 		deadline, _ := f.ctx.Deadline()
 		out = modelOutcome{at: deadline}
 	}

@@ -22,8 +22,10 @@ import (
 
 const page = "<!DOCTYPE html><html><title>Bad gateway</title>Please try again later.</html>"
 
-// otherID is another agent's.
-const otherID = "0c4f6a52-94b1-4b0e-8a9c-55b1f4d0e6aa"
+const (
+	otherID     = "0c4f6a52-94b1-4b0e-8a9c-55b1f4d0e6aa" // another agent's
+	strangersID = "3f1c9a77-2d0b-4c55-8e21-7a6b5c4d3e2f" // of an agent that no test is
+)
 
 // badAnswers are what an endpoint, or a proxy before it, may say.
 var badAnswers = []struct {
@@ -48,7 +50,7 @@ var badAnswers = []struct {
 	{"two objects", authsectest.Answer(http.StatusOK, `{"token":"abc","expires_at":"2099-01-01T00:00:00Z"}{}`), authsec.ErrInvalidResponse, http.StatusOK, 1},
 	{"no expiry", authsectest.Answer(http.StatusOK, `{"token":"abc"}`), authsec.ErrInvalidResponse, http.StatusOK, 1},
 	{"past its expiry", authsectest.Answer(http.StatusOK, `{"token":"abc","expires_at":"2001-01-01T00:00:00Z"}`), authsec.ErrInvalidResponse, http.StatusOK, 1},
-	{"another agent's token", authsectest.Answer(http.StatusOK, fmt.Sprintf(`{"token":"abc","expires_at":"2099-01-01T00:00:00Z","client_id":%q}`, otherID)), authsec.ErrInvalidResponse, http.StatusOK, 1},
+	{"another agent's token", authsectest.Answer(http.StatusOK, fmt.Sprintf(`{"token":"abc","expires_at":"2099-01-01T00:00:00Z","client_id":%q}`, strangersID)), authsec.ErrInvalidResponse, http.StatusOK, 1},
 	{"2 MiB", authsectest.Answer(http.StatusOK, `{"token":"abc","expires_at":"2099-01-01T00:00:00Z","pad":"`+strings.Repeat("p", 2*MiB)+`"}`), authsec.ErrInvalidResponse, http.StatusOK, 1},
 	{"a redirect", authsectest.Answer(http.StatusFound, page, "Location", "/login"), authsec.ErrInvalidResponse, http.StatusFound, 1},
 }

@@ -333,6 +333,9 @@ func (k *soak) watch(stopped <-chan struct{}) {
 				s.success, s.failures = stats.LastSuccess, s.latest
 			}
 			s.latest = stats.Failures
+			if most := time.Now().Add(soakLife + time.Second); stats.Expiry.After(most) {
+				k.ledger.violate(nil, "a Source holds a token until %v, want one that was delegated: until %v at most", stats.Expiry, most)
+			}
 			k.mu.Lock()
 			k.streaks[src] = s.latest - s.failures
 			k.mu.Unlock()
