@@ -53,8 +53,10 @@ func BenchmarkTokenInRoundTrip(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/goroutines=%d", c.name, goroutines), func(b *testing.B) {
 				b.ReportAllocs()
 				var done sync.WaitGroup
+				begin := make(chan struct{})
 				for i := range goroutines {
 					done.Go(func() {
+						<-begin
 						for range (b.N + i) / goroutines { // which sum up to b.N
 							if err := c.op(); err != nil {
 								b.Error(err)
@@ -63,6 +65,8 @@ func BenchmarkTokenInRoundTrip(b *testing.B) {
 						}
 					})
 				}
+				b.ResetTimer()
+				close(begin)
 				done.Wait()
 			})
 		}

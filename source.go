@@ -85,9 +85,9 @@ type Source struct {
 	flight   *flight    // the fetch under way; nil: none
 	flying   int        // fetches that have not returned, those given up on included
 	took     time.Time  // when the last of them began
-	failure  error      // of the last fetch, while there is no token
-	heldTill time.Time  // until then failure is the answer, or the server does not want to be asked
-	held     bool       // heldTill is the server's own wish: it holds while there is a token, too
+	failure  error      // of the last fetch; with a token, only if the server wants not to be asked
+	heldTill time.Time  // until then failure is the answer where there is no token
+	wishTill time.Time  // until then the server wants not to be asked, whether there is a token or not
 	streak   int        // failures in a row that left no token
 	mourned  bool       // "no token" was logged, and no token has come since
 	forced   time.Time  // when Renew last asked whatever was remembered
@@ -345,7 +345,7 @@ func (s *Source) mayForce(now time.Time, refused string) bool {
 		s.forced = now
 		return true
 	}
-	if s.held && now.Before(s.heldTill) {
+	if now.Before(s.wishTill) {
 		return false
 	}
 	return s.refusals.allow(now)
@@ -533,7 +533,7 @@ func (s *Source) tell(event func()) {
 
 // succeed puts r into service. mu is held. The event is to be logged without it.
 func (s *Source) succeed(old, r *record, now time.Time) (event func()) {
-	s.failure, s.heldTill, s.held = nil, time.Time{}, false
+	s.failure, s.heldTill, s.wishTill = nil, time.Time{}, time.Time{}
 	s.streak, s.mourned = 0, false
 	same := old != nil && old.token.AccessToken == r.token.AccessToken
 	if same {
@@ -563,22 +563,17 @@ func (s *Source) fail(f *flight, old, r *record, now time.Time, err error) (even
 		s.remember(now, err)
 		return s.noToken(err)
 	}
-	var asked time.Duration
-	var e *Error
-	errors.As(err, &e)
-	switch {
-	case e != nil && e.RetryAfter > 0:
-		asked = e.RetryAfter
-		s.failure, s.heldTill, s.held = err, now.Add(asked), true
-	case s.held: // an earlier answer's wish, which this one leaves as it is
-		asked = s.heldTill.Sub(now)
+	asked := s.wish(now, err)
+	s.failure, s.heldTill = nil, time.Time{}
+	if asked > 0 {
+		s.failure, s.heldTill = err, s.wishTill
 	}
 	again := old.again(now, asked)
 	s.current.Store(again)
 	return func() {
 		if s.log != nil {
 			status := 0
-			if e != nil {
+			if e := (*Error)(nil); errors.As(err, &e) {
 				status = e.StatusCode
 			}
 			s.log.Warn("renewal failed", "agent", s.endpoint.agent, "status", status, "error", err.Error(),
@@ -591,17 +586,29 @@ func (s *Source) fail(f *flight, old, r *record, now time.Time, err error) (even
 func (s *Source) remember(now time.Time, err error) {
 	wait := min(minRemembered<<min(s.streak, 10), maxRemembered)
 	wait = wait/2 + jitter(wait)
-	var e *Error
-	switch {
-	case errors.As(err, &e) && e.RetryAfter > 0:
-		wait, s.held = e.RetryAfter, true
-	case s.held && now.Before(s.heldTill): // an earlier answer's wish, which this one leaves as it is
-		wait = max(wait, s.heldTill.Sub(now))
-	default:
-		s.held = false
+	asked := s.wish(now, err)
+	if e := (*Error)(nil); errors.As(err, &e) && e.RetryAfter > 0 {
+		wait = asked
+	} else {
+		wait = max(wait, asked)
 	}
 	s.streak++
 	s.failure, s.heldTill = err, now.Add(wait)
+}
+
+// wish returns how long from now on the server wants not to be asked: as err
+// tells it, or as an earlier answer did. That is over once the server gives an
+// answer of another kind, which a fault on the way is not. mu is held.
+func (s *Source) wish(now time.Time, err error) time.Duration {
+	var e *Error
+	switch {
+	case !errors.As(err, &e):
+	case e.RetryAfter > 0:
+		s.wishTill = now.Add(e.RetryAfter)
+	case e.StatusCode != 0 && e.StatusCode < 500:
+		s.wishTill = time.Time{}
+	}
+	return max(0, s.wishTill.Sub(now))
 }
 
 // noToken returns the event that the agent has no token, once until it has one.
@@ -723,10 +730,10 @@ func (r *record) confirmed(newer *record, now time.Time) *record {
 		c.delegation = newer.delegation
 		return c.again(now, 0)
 	}
-	if newer.life < r.window {
-		newer.window, newer.draw = newer.life, jitter(newer.life/2)
-	} else {
-		newer.window, newer.draw = r.window, r.draw
+	if keep { // the expiry is the same, so the window is, too
+		if newer.window, newer.draw = r.window, r.draw; newer.life < r.window {
+			newer.window, newer.draw = newer.life, jitter(newer.life/2)
+		}
 	}
 	return newer.again(now, 0)
 }

@@ -107,8 +107,9 @@ func TestRenewNilThatFailsKeepsServersWait(t *testing.T) {
 }
 
 // A token's life can be shortened while it is in hand. Its first attempt to be
-// renewed is in the first half of the window that it has then.
+// renewed is in the first half of the window that it has then, at random.
 func TestSourceRenewsTokenWhoseLifeWasShortened(t *testing.T) {
+	drawn := map[time.Duration]bool{}
 	for range 20 { // each draws anew
 		sourceBubble(t, func(t *testing.T, x *sourceFixture) {
 			srv := &sourceSkewedServer{expiry: time.Now().Add(time.Hour)}
@@ -120,11 +121,53 @@ func TestSourceRenewsTokenWhoseLifeWasShortened(t *testing.T) {
 			x.sleep(time.Second)
 			srv.expiry = time.Now().Add(10 * time.Minute)
 			x.src.Renew(t.Context(), nil)
-			if next, most := time.Until(x.src.Stats().NextFetch), 5*time.Minute; next > most {
+			next, most := time.Until(x.src.Stats().NextFetch), 5*time.Minute
+			if next > most {
 				t.Errorf("NextFetch, with 10 min to live, all of it the window: got %v from now, want %v at most", next, most)
 			}
+			drawn[next] = true
 		})
 	}
+	if len(drawn) < 10 {
+		t.Errorf("20 Sources drew %d moments, want as many, or nearly so", len(drawn))
+	}
+}
+
+// A life that was shortened and then extended is renewed as early as any of its
+// length.
+func TestSourceRenewsTokenWhoseLifeWasExtendedAgain(t *testing.T) {
+	sourceBubble(t, func(t *testing.T, x *sourceFixture) {
+		srv := &sourceSkewedServer{expiry: time.Now().Add(2 * time.Hour)}
+		x.names["opaque"] = "A"
+		x.start(func(c *authsec.Config) {
+			c.RenewBefore, c.HTTPClient = time.Hour, &http.Client{Transport: authsectest.RoundTripper(srv)}
+		})
+		x.want("A")
+		for _, life := range []time.Duration{10 * time.Second, 3 * time.Hour} {
+			x.sleep(time.Second)
+			srv.expiry = time.Now().Add(life)
+			x.src.Renew(t.Context(), nil)
+		}
+		if ahead := srv.expiry.Sub(x.src.Stats().NextFetch); ahead < 30*time.Minute || ahead > time.Hour+time.Second {
+			t.Errorf("NextFetch: got %v before the expiry, want the first half of an hour before it", ahead)
+		}
+	})
+}
+
+// Once the server answers otherwise, a 429's wish is over: what it says is
+// remembered as briefly as ever.
+func TestAnswerEndsServersWait(t *testing.T) {
+	sourceBubble(t, func(t *testing.T, x *sourceFixture) {
+		x.start(func(c *authsec.Config) { c.Retry.MaxAttempts = 1 })
+		x.srv.Fail(authsectest.Answer(429, `{"error":"Rate limit exceeded"}`, "Retry-After", "300"))
+		x.src.Renew(t.Context(), nil)
+		x.sleep(2 * time.Second)
+		x.srv.Fail(authsectest.Answer(404, `{"error":"No active delegation token found"}`))
+		x.src.Renew(t.Context(), nil)
+		if next, most := time.Until(x.src.Stats().NextFetch), 3*time.Second; next > most {
+			t.Errorf("NextFetch after a 429 and then a 404: got %v from now, want %v at most", next, most)
+		}
+	})
 }
 
 func FuzzSourceModel(f *testing.F) {
@@ -178,8 +221,9 @@ type model struct {
 	refused map[string]bool // tokens that the API refuses
 
 	// What a Source may do, as far as it is not in history.
-	held          bounds // no fetch before; of a failure without a token, or the server's wish
-	wish          bool   // it is the server's
+	held          bounds // no fetch before, where there is no token: the last failure is remembered
+	wish          bool   // the server's, not to be asked
+	wished        bounds // until when
 	heldStatus    int    // of the failure that is remembered
 	streak        int    // failures in a row without a token
 	streakDoubt   int    // that may be one more
@@ -265,6 +309,9 @@ type modelFetch struct {
 // modelRequest is a request under way: its context, and its fetch's.
 type modelRequest struct{ own, fetch context.Context }
 
+// answered reports whether the server itself answered, which a 5xx does not say.
+func (o modelOutcome) answered() bool { return o.status != 0 && o.status < 500 }
+
 // modelOutcome is what a request to the endpoint came to.
 type modelOutcome struct {
 	at       time.Time
@@ -334,7 +381,7 @@ func (m *model) fetchBegins(ctx context.Context) {
 	// While the token is fresh, and after a failure, nobody's call starts one.
 	ordinary := called && !now.Before(m.nextOrdinary().lo)
 	// A refused token starts one, in bounds, and not against the server's wish.
-	byRefusal := refusal && !now.Before(m.least.next) && !(m.wish && now.Before(m.held.lo))
+	byRefusal := refusal && !now.Before(m.least.next) && !(m.wish && now.Before(m.wished.lo))
 	// Renew(nil) starts one, once a second.
 	byNil := forced && now.Sub(m.forced) >= time.Second
 	switch {
@@ -432,8 +479,8 @@ func (m *model) settle() {
 		if good && cur.text == out.text {
 			// The same token: asked for again a tenth of its window later.
 			if out.ttl && !out.expiry.After(cur.expiry) || !out.ttl && !out.expiry.Equal(cur.expiry) { // a time to live does not begin anew
-				cur.window, cur.expiry = min(cur.window, out.expiry.Sub(now)), out.expiry
-				cur.draw = min(cur.draw, cur.window/2)
+				cur.window, cur.expiry = m.window(out.expiry.Sub(now)), out.expiry
+				cur.draw = cur.window / 2
 			}
 			cur.next = m.again(cur, now)
 			break
@@ -457,8 +504,10 @@ func (m *model) settle() {
 			// The token stays in use.
 			cur.next, cur.doubt = m.again(cur, now), withdrawn
 			if out.asked > 0 {
-				m.held, m.wish, m.heldStatus = told, true, out.status
+				m.held, m.wished, m.wish, m.heldStatus = told, told, true, out.status
 				cur.next = bounds{later(cur.next.lo, told.lo), later(cur.next.hi, told.hi), ""}
+			} else if out.answered() {
+				m.held, m.wish = bounds{}, false
 			}
 			break
 		}
@@ -469,11 +518,11 @@ func (m *model) settle() {
 		m.streak++
 		m.heldStatus = out.status
 		if out.asked > 0 {
-			m.held, m.wish = told, true
+			m.held, m.wished, m.wish = told, told, true
 		} else {
-			before := m.held
+			before := m.wished
 			m.held = bounds{now.Add(d / 2), now.Add(most * 3 / 2), "wait after a failure"}
-			if m.wish = m.wish && now.Before(before.hi); m.wish {
+			if m.wish = m.wish && now.Before(before.hi) && !out.answered(); m.wish {
 				m.held = bounds{later(m.held.lo, before.lo), later(m.held.hi, before.hi), ""}
 			}
 		}
@@ -510,7 +559,7 @@ func (m *model) nextOrdinary() bounds {
 		return m.held
 	}
 	if m.wish {
-		return bounds{later(cur.next.lo, m.held.lo), later(cur.next.hi, m.held.hi), ""}
+		return bounds{later(cur.next.lo, m.wished.lo), later(cur.next.hi, m.wished.hi), ""}
 	}
 	return cur.next
 }
@@ -630,7 +679,7 @@ func (m *model) callEnds(c *modelCall, err error) {
 		m.fail("Renew(nil) returned (error: %v), and no fetch began since it was called", err)
 	}
 	now, cur := time.Now(), m.current()
-	if c.kind == "Renew" && m.served(c) && c.refused == m.history[c.since].text && c.refused == cur.text && !c.maybeShared && !now.Before(m.most.next) && !(m.wish && now.Before(m.held.hi)) {
+	if c.kind == "Renew" && m.served(c) && c.refused == m.history[c.since].text && c.refused == cur.text && !c.maybeShared && !now.Before(m.most.next) && !(m.wish && now.Before(m.wished.hi)) {
 		m.fail("%v returned (error: %v), and no fetch began since it was called", c, err)
 	}
 }
@@ -696,11 +745,14 @@ func (m *model) checkStats() {
 	case cur.good(now):
 		m.draws.add(cur.next, next)
 		cur.next = bounds{lo: next, hi: next} // from now on it is known
-		if m.wish && m.held.hi.After(next) {
-			m.held.hi = next
+		if m.wish && m.wished.hi.After(next) {
+			m.wished.hi = next
 		}
 	default:
 		m.draws.add(m.held, next)
+		if m.wish && m.wished == m.held {
+			m.wished = bounds{lo: next, hi: next}
+		}
 		m.held = bounds{lo: next, hi: next}
 	}
 }
@@ -1037,7 +1089,7 @@ func (m *model) burst(n int) {
 				m.refuse()
 			}
 			if c.refused != "" && cur.good(now) {
-				fetches = idle && c.refused == cur.text && !now.Before(m.most.next) && !(m.wish && now.Before(m.held.hi))
+				fetches = idle && c.refused == cur.text && !now.Before(m.most.next) && !(m.wish && now.Before(m.wished.hi))
 			}
 		}
 		if c.kind != "API" {

@@ -392,9 +392,11 @@ func underLoad(c *caller, check func(call, outcome), act func()) {
 		})
 	}
 	arrived.Wait()
+	defer func() { // whatever the act does
+		done.Store(true)
+		load.Wait()
+	}()
 	act()
-	done.Store(true)
-	load.Wait()
 }
 
 // TestGoAwayUnderLoad replaces a server that shuts down gracefully: over HTTP/2

@@ -9,6 +9,7 @@ package peers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -145,7 +146,10 @@ func (j Job) fetch(ctx context.Context) (token string, expiry time.Time, err err
 	}
 	resp, err := j.Client.Do(req)
 	if err != nil {
-		return "", time.Time{}, err
+		if e := (*url.Error)(nil); errors.As(err, &e) {
+			err = e.Err // without the URL, which has the client ID in it
+		}
+		return "", time.Time{}, fmt.Errorf("delegation endpoint: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -219,7 +223,7 @@ func (j Job) googleCache() auth.TokenProvider {
 func newGoogleAuth(j Job, base http.RoundTripper) (http.RoundTripper, error) {
 	client, err := httptransport.NewClient(&httptransport.Options{
 		BaseRoundTripper: base,
-		DisableTelemetry: true, // the others have none either
+		DisableTelemetry: true, // it is off for all
 		Credentials:      auth.NewCredentials(&auth.CredentialsOptions{TokenProvider: j.googleCache()}),
 	})
 	if err != nil {
@@ -264,7 +268,7 @@ func (b azBase) Do(req *http.Request) (*http.Response, error) { return b.RoundTr
 
 func newAzCore(j Job, base http.RoundTripper) (http.RoundTripper, error) {
 	bearer := runtime.NewBearerTokenPolicy(azCredential{j}, []string{"api"}, nil)
-	options := &policy.ClientOptions{Transport: azBase{base}}
+	options := &policy.ClientOptions{Transport: azBase{base}, Telemetry: policy.TelemetryOptions{Disabled: true}}
 	if j.Attempts > 0 {
 		options.Retry.MaxRetries = int32(j.Attempts - 1)
 	}

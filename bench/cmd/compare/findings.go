@@ -19,6 +19,7 @@ type findings struct {
 	head  []string
 	rows  [][]string
 	aims  []aim
+	lost  []string // where a peer is ahead of authsec
 	plots []plotFile
 }
 
@@ -27,6 +28,7 @@ type aim struct {
 	want string
 	got  string
 	met  bool
+	sure bool // it does not depend on how fast the machine is
 }
 
 // plotFile is a plot for the page.
@@ -39,7 +41,28 @@ type plotFile struct {
 func (f *findings) row(cells ...string) { f.rows = append(f.rows, cells) }
 
 func (f *findings) aim(met bool, want, format string, args ...any) {
-	f.aims = append(f.aims, aim{want, fmt.Sprintf(format, args...), met})
+	f.aims = append(f.aims, aim{want: want, got: fmt.Sprintf(format, args...), met: met})
+}
+
+// must is an aim that counts what does not depend on the machine. Where it is
+// missed, the command fails.
+func (f *findings) must(met bool, want, format string, args ...any) {
+	f.aim(met, want, format, args...)
+	f.aims[len(f.aims)-1].sure = true
+}
+
+// rank notes the peers whose value is less than authsec's.
+func (f *findings) rank(what string, show func(float64) string, values map[string]float64) {
+	own := values[peers.AuthSec]
+	var ahead []string
+	for _, p := range peers.All {
+		if v, ok := values[p.Name]; ok && v < own && p.Name != peers.ReadyHeader && p.Name != peers.Bare {
+			ahead = append(ahead, p.Name+" "+show(v))
+		}
+	}
+	if len(ahead) > 0 {
+		f.lost = append(f.lost, fmt.Sprintf("%s: authsec %s; %s", what, show(own), strings.Join(ahead, ", ")))
+	}
 }
 
 func (f *findings) markdown() string {

@@ -25,6 +25,7 @@ type lab struct {
 	auth                *httptest.Server // that serves it
 	api                 *httptest.Server
 	connections         atomic.Int64 // that the API has accepted
+	limited             atomic.Int64 // answers of 429 from the endpoint
 
 	mu      sync.Mutex
 	fetches []time.Time // when the endpoint was asked
@@ -46,7 +47,7 @@ func newLab(o labOptions) *lab {
 			l.fetches = append(l.fetches, time.Now())
 			l.mu.Unlock()
 		}
-		endpoint.ServeHTTP(w, r)
+		endpoint.ServeHTTP(statusNoter{w, l}, r)
 	}))
 	door := l.Server.API(o.next)
 	if o.open {
@@ -66,6 +67,19 @@ func newLab(o labOptions) *lab {
 		s.StartTLS()
 	}
 	return l
+}
+
+// statusNoter counts the endpoint's 429s.
+type statusNoter struct {
+	http.ResponseWriter
+	lab *lab
+}
+
+func (n statusNoter) WriteHeader(status int) {
+	if status == http.StatusTooManyRequests {
+		n.lab.limited.Add(1)
+	}
+	n.ResponseWriter.WriteHeader(status)
 }
 
 func (l *lab) close() {
@@ -128,7 +142,8 @@ func get(ctx context.Context, client *http.Client, url string) error {
 
 // sample is one request of a paced load.
 type sample struct {
-	at   time.Duration // since the load began
+	at   time.Duration // when it was due, since the load began
+	late time.Duration // by how much it began later
 	took time.Duration // from the moment it was due
 	err  error
 }
@@ -146,8 +161,9 @@ func paced(clients int, interval, total time.Duration, do func(context.Context) 
 		done.Go(func() {
 			for due := interval * time.Duration(i) / time.Duration(clients); due < total; due += interval {
 				time.Sleep(due - time.Since(began))
+				late := time.Since(began) - due
 				err := do(ctx)
-				lists[i] = append(lists[i], sample{at: due, took: time.Since(began) - due, err: err})
+				lists[i] = append(lists[i], sample{at: due, late: late, took: time.Since(began) - due, err: err})
 			}
 		})
 	}

@@ -87,7 +87,7 @@ A PUT of a stream with a Content-Length and no GetBody, over plain HTTP on loopb
 	list := peaks[peers.AuthSec]
 	least, most := list[0], list[len(list)-1]
 	const flat = 8 // MiB by which the peak of one process differs from run to run
-	f.aim(most-least <= flat, fmt.Sprintf("flat (within %d MiB)", flat), "%+.0f MiB from %s to %s", most-least, bytesText(size.uploads[0]), bytesText(size.uploads[len(size.uploads)-1]))
+	f.must(most-least <= flat, fmt.Sprintf("flat (within %d MiB)", flat), "%+.0f MiB from %s to %s", most-least, bytesText(size.uploads[0]), bytesText(size.uploads[len(size.uploads)-1]))
 	return f, nil
 }
 
@@ -166,9 +166,9 @@ that of the floor in the same turn, which makes the same two requests by hand.`,
 	for round := range size.coldRounds {
 		for i := range contestants {
 			p := contestants[(i+round)%len(contestants)]
+			goroutines := runtime.NumGoroutine()
 			l := newLab(labOptions{})
 			l.Delegate(authsectest.ClientID, authsectest.Delegation{})
-			goroutines := runtime.NumGoroutine()
 			began := time.Now()
 			base := l.base(2)
 			rt, err := p.RoundTripper(l.job(), base)
@@ -183,22 +183,21 @@ that of the floor in the same turn, which makes the same two requests by hand.`,
 			base.CloseIdleConnections()
 			l.auth.Client().CloseIdleConnections()
 			l.close()
-			left[p.Name] = max(left[p.Name], goroutinesAbove(goroutines-2)) // the two servers' own have ended
+			left[p.Name] = max(left[p.Name], goroutinesAbove(goroutines))
 		}
 	}
-	var own float64
+	own := map[string]float64{}
 	for _, p := range contestants {
 		var difference []float64
 		for i, d := range took[p.Name] {
 			difference = append(difference, d-took[peers.ReadyHeader][i])
 		}
-		if p.Name == peers.AuthSec {
-			own = median(difference)
-		}
+		own[p.Name] = median(difference)
 		f.row(name(p), ms(median(took[p.Name])), ms(median(difference)), fmt.Sprint(asked[p.Name]), fmt.Sprint(calls[p.Name]), fmt.Sprint(left[p.Name]))
 	}
-	f.aim(asked[peers.AuthSec] == 1 && calls[peers.AuthSec] == 1, "one round trip to each server", "%d and %d", asked[peers.AuthSec], calls[peers.AuthSec])
-	f.aim(own < 0.005, "under 5 ms of our own", "%s", ms(own))
+	f.must(asked[peers.AuthSec] == 1 && calls[peers.AuthSec] == 1, "one round trip to each server", "%d and %d", asked[peers.AuthSec], calls[peers.AuthSec])
+	f.aim(own[peers.AuthSec] < 0.005, "under 5 ms of our own", "%s", ms(own[peers.AuthSec]))
+	f.rank("cold start, own time", ms, own)
 	return f, nil
 }
 
@@ -222,7 +221,7 @@ usual size, and all use one http.Client.`,
 		head: []string{"sources", "", "bytes a source", "goroutines"},
 	}
 	srv := authsectest.NewInMemoryServer()
-	idle := 0
+	idle, weight := 0, map[string]float64{}
 	for _, n := range size.sourceCounts {
 		for _, p := range peers.Named(peers.AuthSec, peers.OAuth2, peers.GoogleAuth, peers.AWS) {
 			jobs := make([]peers.Job, n)
@@ -248,12 +247,13 @@ usual size, and all use one http.Client.`,
 			runtime.KeepAlive(sources)
 			runtime.KeepAlive(jobs)
 			f.row(fmt.Sprint(n), name(p), fmt.Sprint(each), fmt.Sprint(more))
-			if p.Name == peers.AuthSec {
+			if weight[p.Name] = float64(each); p.Name == peers.AuthSec {
 				idle = max(idle, more)
 			}
 		}
 	}
-	f.aim(idle == 0, "no goroutine while idle", "%d", idle)
+	f.must(idle == 0, "no goroutine while idle", "%d", idle)
+	f.rank("memory of a source", func(v float64) string { return fmt.Sprintf("%.0f B", v) }, weight)
 	return f, nil
 }
 

@@ -57,6 +57,12 @@ Written by one command, which anybody can repeat (it takes about %d minutes, and
 	if len(missed) > 0 {
 		fmt.Fprintf(&b, " Missed:\n\n%s\n", strings.Join(missed, "\n"))
 	}
+	b.WriteString("\nWhere a peer is ahead of authsec in this run:\n\n")
+	for _, f := range all {
+		for _, lost := range f.lost {
+			fmt.Fprintf(&b, "- %s\n", lost)
+		}
+	}
 	b.WriteString("\nThe machine is small and noisy: trust ratios within a table, not its nanoseconds. A range is the least and the greatest of the rounds.\n")
 	for _, f := range all {
 		b.WriteString("\n" + f.markdown())
