@@ -1,0 +1,197 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/authsec-go/authsec"
+)
+
+// The error codes of RFC 6750, section 3.1, and of RFC 6749, section 4.1.2.1.
+const (
+	invalidRequest    = "invalid_request"
+	invalidToken      = "invalid_token"
+	insufficientScope = "insufficient_scope"
+	serverError       = "server_error"
+	unavailable       = "temporarily_unavailable"
+)
+
+// minRetryAfter is the least that a 503 asks a client to wait, in seconds.
+const minRetryAfter = 1
+
+// claimsKey is the context key of a request's claims.
+type claimsKey struct{}
+
+// FromContext returns the claims of the token that a [Verifier]'s handler has
+// accepted. They are shared by all who serve the request: do not change them.
+func FromContext(ctx context.Context) (*authsec.Claims, bool) {
+	claims, ok := ctx.Value(claimsKey{}).(*authsec.Claims)
+	return claims, ok
+}
+
+// Handler returns a handler that passes on to next the requests with a good
+// token, the claims in their context ([FromContext]). The token is read from the
+// Authorization header alone (RFC 6750, section 2.1). To the others it answers,
+// as section 3 says, with a challenge and no reason:
+//
+//	401                      no token, or credentials of another kind
+//	400 invalid_request      several Authorization headers, or one that is malformed
+//	401 invalid_token        a token that is not good
+//	503                      the token can't be judged: there are no keys to do so
+//
+// A 401 in place of the 503 would say that the token is bad, and make clients
+// drop good ones.
+func (v *Verifier) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, problem := bearerToken(r.Header)
+		if problem != nil {
+			v.logRefusal(r.Context(), problem.reason)
+			problem.write(w)
+			return
+		}
+		claims, err := v.Verify(r.Context(), token)
+		if err != nil {
+			v.logRefusal(r.Context(), err.Error())
+			answerTo(err).write(w)
+			return
+		}
+		if next == nil {
+			refusal{status: http.StatusInternalServerError, code: serverError}.write(w)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims)))
+	})
+}
+
+func (v *Verifier) logRefusal(ctx context.Context, reason string) {
+	if v != nil && v.log != nil {
+		v.log.InfoContext(ctx, "request refused", "reason", reason)
+	}
+}
+
+// bearerToken returns the request's token, or why there is none.
+func bearerToken(h http.Header) (string, *refusal) {
+	values := h["Authorization"]
+	if len(values) > 1 {
+		return "", &refusal{status: http.StatusBadRequest, code: invalidRequest, reason: "several Authorization headers"}
+	}
+	none := &refusal{status: http.StatusUnauthorized, reason: "no bearer token"}
+	if len(values) == 0 {
+		return "", none
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", none
+	}
+	if token = strings.TrimLeft(token, " "); !isB64Token(token) {
+		return "", &refusal{status: http.StatusBadRequest, code: invalidRequest, reason: "a malformed Authorization header"}
+	}
+	return token, nil
+}
+
+// isB64Token reports whether s is RFC 6750's b64token (section 2.1).
+func isB64Token(s string) bool {
+	s = strings.TrimRight(s, "=")
+	for _, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._~+/", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+// answerTo is what to answer to an error of Verify.
+func answerTo(err error) refusal {
+	if errors.Is(err, ErrInvalidToken) {
+		return refusal{status: http.StatusUnauthorized, code: invalidToken}
+	}
+	a := refusal{status: http.StatusServiceUnavailable, code: unavailable, retryAfter: minRetryAfter}
+	if o := (*outage)(nil); errors.As(err, &o) {
+		a.retryAfter = max(minRetryAfter, int(time.Until(o.next).Seconds())+1)
+	}
+	return a
+}
+
+// RequirePermissions returns a middleware, to be put behind a [Verifier]'s
+// handler, that passes on the requests whose token has each of the permissions.
+// To others it answers 403 insufficient_scope. With none, any good token passes.
+//
+// A request that came past no Verifier is answered with 500: the fault is the
+// service's, and no other token would mend it. So is every request if one of the
+// permissions can't be one (RFC 6749, section 3.3).
+func RequirePermissions(permissions ...string) func(http.Handler) http.Handler {
+	required := slices.Clone(permissions)
+	possible := !slices.ContainsFunc(required, func(p string) bool { return !isScopeToken(p) })
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			claims, ok := FromContext(r.Context())
+			if !ok || !claims.Verified || !possible || next == nil {
+				refusal{status: http.StatusInternalServerError, code: serverError}.write(w)
+				return
+			}
+			for _, p := range required {
+				if !slices.Contains(claims.Permissions, p) {
+					refusal{status: http.StatusForbidden, code: insufficientScope, scope: strings.Join(required, " ")}.write(w)
+					return
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// isScopeToken reports whether s is RFC 6749's scope-token (section 3.3).
+func isScopeToken(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// refusal is an answer to a request that is not passed on.
+type refusal struct {
+	status     int
+	code       string // "": none, where there was no token (RFC 6750, section 3.1)
+	scope      string // the permissions that are lacking
+	retryAfter int    // seconds; 0: not told
+	reason     string // for the log
+}
+
+func (a refusal) write(w http.ResponseWriter) {
+	h := w.Header()
+	if a.status < http.StatusInternalServerError {
+		// A realm, because a challenge must have a parameter (RFC 6750, section 3).
+		challenge := `Bearer realm="authsec"`
+		if a.code != "" {
+			challenge += `, error="` + a.code + `"`
+		}
+		if a.scope != "" {
+			challenge += `, scope="` + a.scope + `"`
+		}
+		h.Set("WWW-Authenticate", challenge)
+	}
+	if a.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(a.retryAfter))
+	}
+	body := map[string]any{"status": a.status}
+	if a.code != "" {
+		body["error"] = a.code
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "application/json")
+	w.WriteHeader(a.status)
+	json.NewEncoder(w).Encode(body) // fails only if the client has gone
+}

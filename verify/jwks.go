@@ -1,0 +1,130 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verify
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	maxKeys    = 32   // that a set may hold: a bad signature is tried on each that fits
+	minRSABits = 2048 // RFC 7518, section 3.3
+)
+
+// keys are a tenant's keys at one time. They are immutable once in hand.
+//
+// jwkset parses and keeps them, and keyfunc chooses among them by a token's kid.
+// They are kept apart by algorithm, because for a token without a kid, as
+// AuthSec's are, keyfunc offers all it has, whatever their use and alg. Fetching
+// and refreshing is not left to jwkset: it does both on a clock or for a kid
+// that it does not know, and has no way to be told that no key fits.
+type keys struct {
+	byAlgorithm     map[string]keyfunc.Keyfunc
+	usable, ignored int
+	due             time.Time // when to ask for newer ones
+}
+
+// parseKeys reads a JSON Web Key Set. Keys that are malformed, or not for these
+// algorithms, are ignored (RFC 7517, section 5).
+func parseKeys(text []byte, algorithms []string) (*keys, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(text, &set); err != nil || set.Keys == nil {
+		return nil, errors.New("the answer is no JSON Web Key Set")
+	}
+	if len(set.Keys) > maxKeys {
+		return nil, fmt.Errorf("the answer has %d keys, more than %d", len(set.Keys), maxKeys)
+	}
+	ctx := context.Background() // for memory alone
+	k := &keys{byAlgorithm: map[string]keyfunc.Keyfunc{}}
+	stores := map[string]jwkset.Storage{}
+	for _, alg := range algorithms {
+		stores[alg] = jwkset.NewMemoryStorage()
+		var err error
+		if k.byAlgorithm[alg], err = keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: stores[alg]}); err != nil {
+			return nil, err
+		}
+	}
+	for _, raw := range set.Keys {
+		// With Private, a key that was published with its private half, so that
+		// anybody can sign with it, is not taken for a public key.
+		jwk, err := jwkset.NewJWKFromRawJSON(raw, jwkset.JWKMarshalOptions{Private: true}, jwkset.JWKValidateOptions{})
+		used := false
+		for alg, store := range stores {
+			if err != nil || !fits(jwk, alg) {
+				continue
+			}
+			if err := store.KeyWrite(ctx, jwk); err != nil {
+				return nil, err
+			}
+			used = true
+		}
+		if used {
+			k.usable++
+		} else {
+			k.ignored++
+		}
+	}
+	return k, nil
+}
+
+// fits reports whether a key is for verifying this algorithm's signatures
+// (RFC 7517, section 4; RFC 7518, sections 3.3 and 3.4).
+func fits(jwk jwkset.JWK, alg string) bool {
+	m := jwk.Marshal()
+	switch {
+	case m.USE != "" && m.USE != jwkset.UseSig,
+		m.ALG != "" && m.ALG.String() != alg,
+		len(m.KEYOPS) > 0 && !slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify):
+		return false
+	}
+	switch key := jwk.Key().(type) {
+	case *rsa.PublicKey:
+		return (strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS")) && key.N.BitLen() >= minRSABits
+	case *ecdsa.PublicKey:
+		curves := map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()}
+		return key.Curve == curves[alg]
+	case ed25519.PublicKey:
+		return alg == "EdDSA"
+	}
+	return false
+}
+
+// fitting returns the key that the token is signed with. nil: none is.
+func (k *keys) fitting(token *jwt.Token) jwt.VerificationKey {
+	end := strings.LastIndexByte(token.Raw, '.')
+	chooser := k.byAlgorithm[token.Method.Alg()]
+	if end < 0 || chooser == nil {
+		return nil
+	}
+	choice, err := chooser.Keyfunc(token)
+	if err != nil { // it has a kid that no key has
+		return nil
+	}
+	candidates := []jwt.VerificationKey{choice}
+	if all, ok := choice.(jwt.VerificationKeySet); ok {
+		candidates = all.Keys
+	}
+	for _, key := range candidates {
+		if token.Method.Verify(token.Raw[:end], token.Signature, key) == nil {
+			return key
+		}
+	}
+	return nil
+}

@@ -1,0 +1,565 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/verify"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+func check(t *testing.T, what string, v *verify.Verifier, token string, want error) {
+	t.Helper()
+	if _, err := v.Verify(t.Context(), token); !errors.Is(err, want) {
+		t.Errorf("%s: error = %v, want %v", what, err, want)
+	}
+}
+
+func checkFetches(t *testing.T, what string, a *authority, want int) {
+	t.Helper()
+	if got := a.count(tenant); got != want {
+		t.Errorf("%s: %d fetches, want %d", what, got, want)
+	}
+}
+
+// rotated is a token by the key that comes next.
+func rotated() string { return sign(jwt.SigningMethodRS256, nextKey(), header(), claims()) }
+
+// garbage is a token with a signature that no key made.
+func garbage() string { return sign(jwt.SigningMethodRS256, evilKey(), header(), claims()) }
+
+func TestKeysThatAreNotForThisAreNotTried(t *testing.T) {
+	private := jwk(&key().PublicKey, object{"d": b64(key().D.Bytes()), "p": b64(key().Primes[0].Bytes()), "q": b64(key().Primes[1].Bytes()),
+		"dp": b64(key().Precomputed.Dp.Bytes()), "dq": b64(key().Precomputed.Dq.Bytes()), "qi": b64(key().Precomputed.Qinv.Bytes())})
+	pub := &key().PublicKey
+	for _, tc := range []struct {
+		name string
+		key  object
+		good bool
+	}{
+		{"as AuthSec publishes it", jwk(pub), true},
+		{"without use, alg and kid", jwk(pub, object{"use": nil, "alg": nil, "kid": nil}), true},
+		{"key_ops verify", jwk(pub, object{"use": nil, "key_ops": []string{"verify"}}), true},
+		{"fields that nobody knows", jwk(pub, object{"ext": 1}), true},
+		{"use enc", jwk(pub, object{"use": "enc"}), false},
+		{"use that nobody knows", jwk(pub, object{"use": "tls"}), false},
+		{"use in another case", jwk(pub, object{"use": "SIG"}), false},
+		{"alg RS512", jwk(pub, object{"alg": "RS512"}), false},
+		{"alg RSA-OAEP", jwk(pub, object{"alg": "RSA-OAEP"}), false},
+		{"alg HS256", jwk(pub, object{"alg": "HS256"}), false},
+		{"alg none", jwk(pub, object{"alg": "none"}), false},
+		{"key_ops encrypt", jwk(pub, object{"use": nil, "key_ops": []string{"encrypt"}}), false},
+		{"kty EC", jwk(pub, object{"kty": "EC"}), false},
+		{"kty oct", jwk(pub, object{"kty": "oct", "k": "AAAA"}), false},
+		{"no kty", jwk(pub, object{"kty": nil}), false},
+		{"no n", jwk(pub, object{"n": nil}), false},
+		{"n is a number", jwk(pub, object{"n": 1}), false},
+		{"e of 1", jwk(pub, object{"e": "AQ"}), false},
+		{"published with its private half", private, false},
+	} {
+		a := newAuthority()
+		a.publish(tenant, tc.key, jwk(&nextKey().PublicKey))
+		v := a.verifier(t)
+		var want error
+		if !tc.good {
+			want = verify.ErrInvalidToken
+		}
+		check(t, tc.name, v, token(), want)
+		check(t, tc.name+", the key beside it", v, rotated(), nil)
+	}
+}
+
+func TestShortRSAKeysAreNotTried(t *testing.T) {
+	for _, tc := range []struct {
+		key  *rsa.PrivateKey
+		want error
+	}{{smallKey(), verify.ErrInvalidToken}, {key(), nil}} {
+		a := newAuthority()
+		a.publish(tenant, jwk(&tc.key.PublicKey))
+		check(t, strconv.Itoa(tc.key.N.BitLen())+" bits", a.verifier(t), sign(jwt.SigningMethodRS256, tc.key, header(), claims()), tc.want)
+	}
+}
+
+func TestEveryConfiguredAlgorithmVerifies(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	methods := []jwt.SigningMethod{jwt.SigningMethodRS256, jwt.SigningMethodRS384, jwt.SigningMethodRS512, jwt.SigningMethodPS256,
+		jwt.SigningMethodPS384, jwt.SigningMethodPS512, jwt.SigningMethodES256, jwt.SigningMethodES384, jwt.SigningMethodEdDSA}
+	a := newAuthority()
+	a.publish(tenant, jwk(&key().PublicKey, object{"alg": nil}), jwk(&ecKey().PublicKey), jwk(&ec384Key().PublicKey),
+		object{"kty": "OKP", "crv": "Ed25519", "x": b64(public), "use": "sig", "alg": "EdDSA"})
+	for _, method := range methods {
+		var k any = key()
+		switch method {
+		case jwt.SigningMethodES256:
+			k = ecKey()
+		case jwt.SigningMethodES384:
+			k = ec384Key()
+		case jwt.SigningMethodEdDSA:
+			k = private
+		}
+		token := sign(method, k, header(object{"alg": method.Alg()}), claims())
+		for _, configured := range methods {
+			v := a.verifier(t, func(c *verify.Config) { c.Algorithms = []string{configured.Alg()} })
+			var want error
+			if configured != method {
+				want = verify.ErrInvalidToken
+			}
+			check(t, method.Alg()+" where "+configured.Alg()+" is configured", v, token, want)
+		}
+	}
+}
+
+func TestOneFetchForAnyNumberOfRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		a.latency = time.Second
+		v, token := a.verifier(t), token()
+		var done sync.WaitGroup
+		for range 500 {
+			done.Go(func() { check(t, "a request", v, token, nil) })
+		}
+		done.Wait()
+		checkFetches(t, "500 requests", a, 1)
+	})
+}
+
+func TestOneTenantsKeysAreNotWaitedForByAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		v := a.verifier(t)
+		check(t, "the neighbor's", v, sign(jwt.SigningMethodRS256, nextKey(), header(), claims(object{"iss": "spiffe://" + neighbor, "tenant_id": nil})), nil)
+		checkFetches(t, "for a token of the neighbor's", a, 0)
+		a.fail(nil, 5*time.Second)
+		go v.Verify(t.Context(), token())
+		synctest.Wait()
+		start := time.Now()
+		check(t, "the neighbor's", v, sign(jwt.SigningMethodRS256, nextKey(), header(), claims(object{"iss": "spiffe://" + neighbor, "tenant_id": nil})), nil)
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("it waited %v, want 0", waited)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestOnlyConfiguredTenantsKeysAreFetched(t *testing.T) {
+	a := newAuthority()
+	v := a.verifier(t)
+	for _, id := range []string{stranger, "../" + tenant, "", tenant + "&tenant_id=" + stranger} {
+		check(t, id, v, sign(jwt.SigningMethodRS256, evilKey(), header(), claims(object{"iss": "spiffe://" + id, "tenant_id": nil})), verify.ErrInvalidToken)
+	}
+	if len(a.fetches) != 0 {
+		t.Errorf("keys were fetched for %v, want none", a.fetches)
+	}
+}
+
+// What the claims rule out costs no fetch.
+func TestTokensThatCantBeGoodCauseNoFetch(t *testing.T) {
+	a := newAuthority()
+	v := a.verifier(t)
+	for name, token := range map[string]string{
+		"expired": token(object{"exp": 1}), "for another": token(object{"aud": "other"}), "crit": sign(jwt.SigningMethodRS256, key(), header(object{"crit": []string{"x"}}), claims()),
+		"not allowed": sign(jwt.SigningMethodRS512, key(), header(object{"alg": "RS512"}), claims()), "no JWT": "x",
+	} {
+		check(t, name, v, token, verify.ErrInvalidToken)
+	}
+	checkFetches(t, "all of them", a, 0)
+}
+
+func TestWaitingEndsWithTheRequestsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		a.latency = 8 * time.Second
+		v := a.verifier(t)
+		for range 2 { // the first begins the fetch, the second shares it
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			start := time.Now()
+			_, err := v.Verify(ctx, token())
+			cancel()
+			if waited := time.Since(start); waited != time.Second || !errors.Is(err, verify.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("error = %v after %v, want ErrUnavailable and DeadlineExceeded after 1s", err, waited)
+			}
+		}
+		start := time.Now()
+		check(t, "a third request", v, token(), nil) // the fetch outlived those who gave up on it
+		if waited := time.Since(start); waited != 6*time.Second {
+			t.Errorf("a third request waited %v, want the last 6s of the fetch", waited)
+		}
+		checkFetches(t, "all three", a, 1)
+	})
+}
+
+func TestFailuresAreRememberedForLongerAndLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		a.fail(authsectest.Answer(500, "{}"), 0)
+		v, token := a.verifier(t), token()
+		for range 10 * 60 * 10 { // 10 minutes
+			check(t, "in the outage", v, token, verify.ErrUnavailable)
+			time.Sleep(100 * time.Millisecond)
+		}
+		var waits []time.Duration
+		for i := 1; i < len(a.at); i++ {
+			waits = append(waits, a.at[i].Sub(a.at[i-1]))
+		}
+		for i, wait := range waits {
+			middle := min(time.Second<<i, time.Minute)
+			if wait < middle/2 || wait > middle*3/2+100*time.Millisecond {
+				t.Errorf("wait %d = %v, want %v give or take half", i, wait, middle)
+			}
+		}
+		if len(waits) < 10 {
+			t.Errorf("%d waits in 10 minutes, want 10 or more", len(waits))
+		}
+		a.fail(nil, 0)
+		time.Sleep(90 * time.Second)
+		check(t, "after it", v, token, nil)
+	})
+}
+
+func TestFailuresAreRememberedAtRandom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		waits := map[time.Duration]bool{}
+		for range 20 {
+			a := newAuthority()
+			a.fail(authsectest.Answer(500, "{}"), 0)
+			v, token := a.verifier(t), token()
+			for a.count(tenant) < 2 {
+				check(t, "in the outage", v, token, verify.ErrUnavailable)
+				time.Sleep(10 * time.Millisecond)
+			}
+			waits[a.at[1].Sub(a.at[0])] = true
+		}
+		if len(waits) < 5 {
+			t.Errorf("20 first waits have %d lengths, want 5 or more", len(waits))
+		}
+	})
+}
+
+func TestKeysInHandServeThroughAnOutage(t *testing.T) {
+	for name, fault := range map[string]http.Handler{
+		"500": authsectest.Answer(500, "{}"), "404": authsectest.Answer(404, "{}"), "a page": authsectest.Answer(200, "<html>"), "no set": authsectest.Answer(200, `{"keys":null}`),
+		"no list": authsectest.Answer(200, `{"keys":{}}`), "a redirect": http.RedirectHandler("https://attacker.test/", http.StatusFound),
+		"a broken connection": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }),
+		"no answer":           http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newAuthority()
+				v, token := a.verifier(t), token(object{"exp": time.Now().Add(50 * time.Hour).Unix()})
+				check(t, "before", v, token, nil)
+				a.fail(fault, 0)
+				begun := time.Now()
+				for range 48 * 60 { // two days
+					time.Sleep(time.Minute)
+					start := time.Now()
+					check(t, "in the outage", v, token, nil)
+					if waited := time.Since(start); waited != 0 {
+						t.Fatalf("a request waited %v, want 0", waited)
+					}
+				}
+				if n, most := a.count(tenant)-1, int(time.Since(begun)/(30*time.Second)); n == 0 || n > most {
+					t.Errorf("%d fetches in the outage, want 1 to %d", n, most)
+				}
+				time.Sleep(20 * time.Second) // a fetch may be under way
+				a.fail(nil, 0)
+				a.publish(tenant, jwk(&nextKey().PublicKey))
+				time.Sleep(time.Minute)
+				check(t, "renews", v, token, nil)
+				synctest.Wait()
+				check(t, "after it, the key that was taken away", v, token, verify.ErrInvalidToken)
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+func TestRotationIsNoticedByTheRequestThatSeesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		v := a.verifier(t)
+		check(t, "before", v, token(), nil)
+		a.publish(tenant, jwk(&nextKey().PublicKey))
+		a.latency = time.Second
+		var done sync.WaitGroup
+		for range 100 {
+			done.Go(func() { check(t, "by the new key", v, rotated(), nil) })
+		}
+		done.Wait()
+		checkFetches(t, "a rotation under 100 requests", a, 2)
+		check(t, "by the old key", v, token(), verify.ErrInvalidToken)
+		check(t, "by the new key, again", v, rotated(), nil)
+		checkFetches(t, "the old key within 30 s", a, 2)
+	})
+}
+
+// A fetch that was under way already may have been answered before the rotation.
+func TestRotationDuringARenewalIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		v := a.verifier(t)
+		check(t, "before", v, token(), nil)
+		time.Sleep(20 * time.Minute)
+		old := []object{jwk(&key().PublicKey)}
+		a.fail(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, encode(object{"keys": old})) }), 2*time.Second)
+		check(t, "starts the renewal", v, token(), nil)
+		synctest.Wait()
+		time.Sleep(time.Second)
+		a.fail(nil, 0)
+		a.publish(tenant, jwk(&nextKey().PublicKey))
+		check(t, "by the new key", v, rotated(), nil)
+		checkFetches(t, "the renewal and the one after it", a, 3)
+	})
+}
+
+func TestGarbageCausesOneFetchIn30Seconds(t *testing.T) {
+	for name, working := range map[string]bool{"server works": true, "server fails": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newAuthority()
+				v, garbage, good := a.verifier(t), garbage(), token(object{"exp": time.Now().Add(3 * time.Hour).Unix()})
+				check(t, "before", v, good, nil)
+				want := verify.ErrInvalidToken
+				if !working {
+					a.fail(authsectest.Answer(503, "{}"), 0)
+					// By keys that can't be renewed, a token can be accepted, but not refused.
+					want = verify.ErrUnavailable
+				}
+				for range 8 * 60 * 2 { // 8 minutes, in which no renewal is due that late
+					check(t, "garbage", v, garbage, want)
+					check(t, "beside it", v, good, nil)
+					time.Sleep(500 * time.Millisecond)
+				}
+				for i := 2; i < len(a.at); i++ {
+					// A renewal may come between two that garbage caused.
+					if gap := a.at[i].Sub(a.at[i-2]); gap < 30*time.Second {
+						t.Errorf("fetches %d to %d within %v, want 30s or more", i-2, i, gap)
+					}
+				}
+				if n := a.count(tenant) - 1; n < 14 || n > 18 {
+					t.Errorf("%d fetches in 8 minutes of garbage, want about 16", n)
+				}
+			})
+		})
+	}
+}
+
+func TestGarbageAtOnceCausesOneFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		v, garbage := a.verifier(t), garbage()
+		check(t, "before", v, token(), nil)
+		a.fail(nil, time.Second)
+		var done sync.WaitGroup
+		for range 200 {
+			done.Go(func() { check(t, "garbage", v, garbage, verify.ErrInvalidToken) })
+		}
+		done.Wait()
+		checkFetches(t, "200 at once", a, 2)
+	})
+}
+
+// A key that is taken away for having leaked stops serving although no token
+// makes anybody look.
+func TestRemovedKeysAreNoticedWithin15Minutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		v, token := a.verifier(t), token()
+		check(t, "before", v, token, nil)
+		a.publish(tenant, jwk(&nextKey().PublicKey))
+		a.fail(nil, 2*time.Second)
+		removed, last := time.Now(), error(nil)
+		for last == nil && time.Since(removed) < time.Hour {
+			time.Sleep(time.Second)
+			start := time.Now()
+			_, last = v.Verify(t.Context(), token)
+			if waited := time.Since(start); last == nil && waited != 0 {
+				t.Fatalf("a request waited %v for the renewal, want 0", waited)
+			}
+		}
+		if after := time.Since(removed); !errors.Is(last, verify.ErrInvalidToken) || after < 5*time.Minute || after > 15*time.Minute+5*time.Second {
+			t.Errorf("error = %v after %v, want ErrInvalidToken after 5 to 15 minutes", last, after)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestAnEmptySetIsBelieved(t *testing.T) {
+	a := newAuthority()
+	a.publish(tenant)
+	a.fail(authsectest.Answer(200, `{"keys":[]}`), 0)
+	check(t, "no keys", a.verifier(t), token(), verify.ErrInvalidToken)
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	good := encode(object{"keys": []object{jwk(&key().PublicKey)}})
+	var many []object
+	for range 33 {
+		many = append(many, jwk(&key().PublicKey))
+	}
+	for _, tc := range []struct {
+		name, body string
+		want       error
+	}{
+		{"as it is", good, nil},
+		{"of 1 MiB", good + strings.Repeat(" ", 1<<20-len(good)), nil},
+		{"a byte longer", good + strings.Repeat(" ", 1<<20-len(good)+1), verify.ErrUnavailable},
+		{"of 32 keys", encode(object{"keys": many[1:]}), nil},
+		{"of 33 keys", encode(object{"keys": many}), verify.ErrUnavailable},
+		{"with something after it", good + "{}", verify.ErrUnavailable},
+		{"that is no JSON", good[1:], verify.ErrUnavailable},
+		{"nested without end", `{"keys":` + strings.Repeat("[", 1<<19), verify.ErrUnavailable},
+	} {
+		a := newAuthority()
+		a.fail(authsectest.Answer(200, tc.body), 0)
+		check(t, "an answer "+tc.name, a.verifier(t), token(), tc.want)
+	}
+}
+
+// endless is a body that never ends, a byte a second.
+type endless struct{ ctx context.Context }
+
+func (b endless) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(time.Second):
+		p[0] = ' '
+		return 1, nil
+	case <-b.ctx.Done():
+		return 0, b.ctx.Err()
+	}
+}
+
+func (endless) Close() error { return nil }
+
+type tripper func(*http.Request) (*http.Response, error)
+
+func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Whatever the transport does, the requests that wait get an answer in time.
+func TestFetchesAreBoundedWhateverTheTransportDoes(t *testing.T) {
+	never := make(chan struct{})
+	for name, tc := range map[string]struct {
+		transport tripper
+		want      time.Duration
+	}{
+		"a body without end": {func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: endless{r.Context()}, Request: r}, nil
+		}, 10 * time.Second},
+		"no answer":     {func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() }, 10 * time.Second},
+		"never returns": {func(*http.Request) (*http.Response, error) { <-never; return nil, io.EOF }, 10 * time.Second},
+		"panics":        {func(*http.Request) (*http.Response, error) { panic("secret") }, 0},
+		"Goexit":        {func(*http.Request) (*http.Response, error) { runtime.Goexit(); return nil, nil }, 0},
+		"nothing":       {func(*http.Request) (*http.Response, error) { return nil, nil }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				never = make(chan struct{})
+				a := newAuthority()
+				v := a.verifier(t, func(c *verify.Config) { c.HTTPClient.Transport = tc.transport })
+				start := time.Now()
+				_, err := v.Verify(t.Context(), token())
+				if waited := time.Since(start); !errors.Is(err, verify.ErrUnavailable) || waited != tc.want {
+					t.Errorf("error = %v after %v, want ErrUnavailable after %v", err, waited, tc.want)
+				}
+				if strings.Contains(err.Error(), "secret") {
+					t.Error("the error shows what the transport panicked with")
+				}
+				close(never)
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+func TestTimeoutOfHTTPClientCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		a.latency = 5 * time.Second
+		v := a.verifier(t, func(c *verify.Config) { c.HTTPClient.Timeout = 3 * time.Second })
+		start := time.Now()
+		check(t, "a slow server", v, token(), verify.ErrUnavailable)
+		if waited := time.Since(start); waited != 3*time.Second {
+			t.Errorf("it waited %v, want 3s", waited)
+		}
+		time.Sleep(10 * time.Second)
+	})
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	asked := false
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = true
+		io.WriteString(w, encode(object{"keys": []object{jwk(&key().PublicKey)}}))
+	}))
+	server := httptest.NewServer(http.RedirectHandler(target.URL, http.StatusFound))
+	v := newAuthority().verifier(t, func(c *verify.Config) { c.BaseURL, c.HTTPClient = server.URL, nil })
+	check(t, "a redirect", v, token(), verify.ErrUnavailable)
+	server.Close()
+	target.Close()
+	if asked {
+		t.Error("the redirect was followed")
+	}
+}
+
+func TestKeysAreAskedForWithoutCredentials(t *testing.T) {
+	a := newAuthority()
+	jar := cookies{}
+	v := a.verifier(t, func(c *verify.Config) { c.HTTPClient.Jar = jar })
+	h := protected(v)
+	if resp := ask(h, "Bearer "+token()); resp.StatusCode != 200 {
+		t.Fatalf("answer = %d, want 200", resp.StatusCode)
+	}
+	for _, name := range []string{"Authorization", "Cookie"} {
+		if a.headers.Get(name) != "" {
+			t.Errorf("the request for keys has %s, want none", name)
+		}
+	}
+}
+
+func TestLoggerIsToldOfOutagesWithoutTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		a := newAuthority()
+		a.fail(authsectest.Answer(500, "{}"), 0)
+		v := a.verifier(t, func(c *verify.Config) {
+			c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		})
+		token := token()
+		ask(protected(v), "Bearer "+token)
+		synctest.Wait()
+		a.fail(nil, 0)
+		time.Sleep(2 * time.Second)
+		ask(protected(v), "Bearer "+token)
+		synctest.Wait()
+		for _, want := range []string{`level=WARN msg="no keys"`, "500 Internal Server Error", `level=INFO msg="request refused"`, `level=DEBUG msg="keys fetched"`, "usable=1"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("log = %s, want %s in it", log.String(), want)
+			}
+		}
+		for _, part := range parts(token) {
+			if strings.Contains(log.String(), part) {
+				t.Error("the log holds a part of the token")
+			}
+		}
+	})
+}

@@ -1,0 +1,182 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/authsec-go/authsec"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Errors to be told apart with [errors.Is].
+var (
+	// ErrInvalidToken: the token was judged, and is not good. The error is one of
+	// jwt's as well, such as [jwt.ErrTokenExpired]. Its text holds nothing of the
+	// token, but it is for the service's own logs: whoever sent the token would
+	// learn from it what to try next.
+	ErrInvalidToken = errors.New("verify: invalid token")
+
+	// ErrUnavailable: the token could not be judged, for want of the tenant's
+	// keys. It may be good.
+	ErrUnavailable = errors.New("verify: keys unavailable")
+)
+
+const maxToken = 16 << 10 // bytes; servers commonly take headers of no more
+
+// Verifier judges tokens. Make one with [New]; it is safe for concurrent use,
+// and there is nothing to close.
+type Verifier struct {
+	keys      *keyring
+	parser    *jwt.Parser
+	validator *jwt.Validator
+	log       *slog.Logger // nil: silent
+	shown     string       // what may be shown of its Config
+}
+
+// New returns a Verifier for cfg. It makes no request yet. Its error joins all
+// faults of cfg.
+func New(cfg Config) (*Verifier, error) {
+	cfg, base, err := cfg.validate()
+	if err := errors.Join(err, cfg.checkAudience()); err != nil {
+		return nil, err
+	}
+	return &Verifier{
+		keys:   newKeyring(cfg, base),
+		parser: jwt.NewParser(jwt.WithStrictDecoding()),
+		validator: jwt.NewValidator(jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+			jwt.WithLeeway(cfg.Leeway), jwt.WithAudience(cfg.Audience)),
+		log:   cfg.Logger,
+		shown: cfg.String(),
+	}, nil
+}
+
+// Keyfunc returns an [authsec.Config.Keyfunc] that verifies the tokens that a
+// client gets, by the keys of these tenants on the client's own server:
+//
+//	cfg.Keyfunc, err = verify.Keyfunc(cfg, "11111111-2222-3333-4444-555555555555")
+//
+// It uses cfg's BaseURL, HTTPClient, AllowHTTP and Logger, and accepts RS256.
+// Times and audience are left to the client.
+func Keyfunc(cfg authsec.Config, tenants ...string) (jwt.Keyfunc, error) {
+	c, base, err := Config{
+		BaseURL: cfg.BaseURL, Tenants: tenants, HTTPClient: cfg.HTTPClient, AllowHTTP: cfg.AllowHTTP, Logger: cfg.Logger,
+	}.validate()
+	if err != nil {
+		return nil, err
+	}
+	keys := newKeyring(c, base)
+	return func(token *jwt.Token) (any, error) { return keys.find(context.Background(), token) }, nil
+}
+
+// Verify judges a token, as it stands after "Bearer ". If it is good, it returns
+// the claims, with Verified set. Otherwise its error is ErrInvalidToken or
+// ErrUnavailable. It may wait for the tenant's keys, as long as ctx allows.
+func (v *Verifier) Verify(ctx context.Context, token string) (*authsec.Claims, error) {
+	if v == nil || v.keys == nil {
+		return nil, fmt.Errorf("%w: a Verifier is made by New", ErrUnavailable)
+	}
+	parsed, m, err := v.parse(token)
+	if err != nil {
+		return nil, err
+	}
+	// The claims are judged first, so that a token which they rule out costs
+	// neither a signature's verification nor a fetch.
+	claims, err := typedClaims(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.validator.Validate(m); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidToken, err)
+	}
+	if _, err := v.keys.find(ctx, parsed); err != nil {
+		return nil, err
+	}
+	claims.Verified = true
+	return claims, nil
+}
+
+// parse parses a token and believes nothing of it. Its errors quote nothing of
+// it either, as jwt's own might.
+func (v *Verifier) parse(token string) (*jwt.Token, jwt.MapClaims, error) {
+	malformed := func(what string) (*jwt.Token, jwt.MapClaims, error) {
+		return nil, nil, invalid(jwt.ErrTokenMalformed, what)
+	}
+	if len(token) > maxToken {
+		return malformed("too long")
+	}
+	if strings.ContainsAny(token, "\r\n") { // which base64 decoders skip
+		return malformed("white space")
+	}
+	header, rest, _ := strings.Cut(token, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	inHeader, flatHeader := v.members(header)
+	inPayload, flatPayload := v.members(payload)
+	if !flatHeader || !flatPayload {
+		return malformed("nested too deep")
+	}
+	m := jwt.MapClaims{}
+	parsed, _, err := v.parser.ParseUnverified(token, m)
+	switch {
+	case errors.Is(err, jwt.ErrTokenUnverifiable):
+		return nil, nil, invalid(jwt.ErrTokenUnverifiable, "no known alg")
+	case err != nil:
+		return malformed("no JWT")
+	case len(parsed.Header) != inHeader || len(m) != inPayload:
+		return malformed("a name occurs twice")
+	}
+	return parsed, m, nil
+}
+
+// members is members of a token's part. If that is no base64url, the parser
+// will say so.
+func (v *Verifier) members(part string) (n int, flat bool) {
+	text, _ := v.parser.DecodeSegment(part)
+	return members(text)
+}
+
+// checkHeader refuses headers that ask for what is not done here.
+func checkHeader(header map[string]any) error {
+	if _, ok := header["crit"]; ok { // RFC 7515, section 4.1.11
+		return invalid(jwt.ErrTokenUnverifiable, "it has a crit header")
+	}
+	if b64, ok := header["b64"]; ok && b64 != true { // RFC 7797, section 7
+		return invalid(jwt.ErrTokenUnverifiable, "its payload is not encoded")
+	}
+	if kid, ok := header["kid"]; ok {
+		if _, ok := kid.(string); !ok {
+			return invalid(jwt.ErrTokenUnverifiable, "its kid is no string")
+		}
+	}
+	if typ, ok := header["typ"]; ok {
+		s, _ := typ.(string)
+		if !strings.EqualFold(s, "JWT") && !strings.EqualFold(s, "application/jwt") { // RFC 7519, section 5.1
+			return invalid(jwt.ErrTokenUnverifiable, "it has another typ than JWT")
+		}
+	}
+	return nil
+}
+
+// invalid is ErrInvalidToken because of one of jwt's errors.
+func invalid(cause error, what string) error {
+	return fmt.Errorf("%w: %w: %s", ErrInvalidToken, cause, what)
+}
+
+// Format prints the Verifier's config for every verb.
+func (v *Verifier) Format(f fmt.State, _ rune) { fmt.Fprint(f, v.String()) }
+
+// String tells the Verifier's config.
+func (v *Verifier) String() string {
+	if v == nil {
+		return "verify.Verifier{}"
+	}
+	return "verify.Verifier{" + v.shown + "}"
+}
+
+// LogValue gives slog what String tells.
+func (v *Verifier) LogValue() slog.Value { return slog.StringValue(v.String()) }
