@@ -1,0 +1,129 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fetchtool
+
+import (
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+)
+
+// maxExcerpt is how many bytes of an error's answer are shown to a model.
+const maxExcerpt = 2 << 10
+
+// Result is an API's answer, with a status of 2xx. Its text is the API's own:
+// data, whatever it asks the reader to do.
+type Result struct {
+	URL         string // where the answer came from, after redirects
+	StatusCode  int
+	ContentType string // such as "application/json"; "" if there is no text
+	Text        string // valid UTF-8, at most Config.MaxAnswer bytes of the answer's text
+	Cut         bool   // there was more
+	Size        int64  // of the whole answer in bytes, as it was announced; -1: it was not
+}
+
+// String is the text for a model, which says when it was cut.
+func (r *Result) String() string {
+	switch {
+	case r.Cut && r.Size >= 0:
+		return fmt.Sprintf("%s\n\n[Cut here: the answer has %d bytes, which is too many. Ask for less at a time, if the API can filter or page.]", r.Text, r.Size)
+	case r.Cut:
+		return r.Text + "\n\n[Cut here: the answer is too long. Ask for less at a time, if the API can filter or page.]"
+	case r.Text == "":
+		return fmt.Sprintf("[The API answered %d %s, with no text.]", r.StatusCode, http.StatusText(r.StatusCode))
+	}
+	return r.Text
+}
+
+// readText reads the first limit bytes of an answer's text, with the secrets
+// struck out. Its error is an *Error, or the body's.
+func readText(resp *http.Response, secrets []string, limit int) (*Result, error) {
+	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, notText("compressed in a way that this tool does not know", resp.ContentLength)
+	}
+	// More is read than shown, so that a secret is known for one where the limit
+	// halves it.
+	reach := 0
+	for _, secret := range secrets {
+		reach = max(reach, len(secret)*maxEscape)
+	}
+	declared := resp.Header.Get("Content-Type")
+	mediaType, params, err := mime.ParseMediaType(declared)
+	if known := err == nil || mediaType != ""; known && !textual(mediaType) {
+		return nil, notText(mediaType, resp.ContentLength)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit+reach)+1))
+	if err != nil {
+		return nil, err
+	}
+	if mediaType == "" && len(body) > 0 {
+		mediaType, params, _ = mime.ParseMediaType(http.DetectContentType(body))
+		if !textual(mediaType) {
+			return nil, notText(mediaType, resp.ContentLength)
+		}
+	}
+	text, ok := decode(body, params["charset"])
+	if !ok {
+		return nil, notText(mediaType+" in a character set that this tool does not know, or not text at all", resp.ContentLength)
+	}
+	r := &Result{StatusCode: resp.StatusCode, ContentType: mediaType, Size: resp.ContentLength}
+	if resp.Request != nil && resp.Request.URL != nil {
+		r.URL, _ = strike(resp.Request.URL.String(), secrets, maxURL)
+	}
+	r.Text, r.Cut = strike(text, secrets, limit)
+	return r, nil
+}
+
+// textual reports whether a media type is text that a model can read.
+func textual(mediaType string) bool {
+	kind, sub, _ := strings.Cut(mediaType, "/")
+	if kind == "text" || strings.HasSuffix(sub, "+json") || strings.HasSuffix(sub, "+xml") {
+		return true
+	}
+	if kind != "application" {
+		return false
+	}
+	switch sub {
+	case "json", "xml", "x-www-form-urlencoded", "javascript", "x-javascript", "ecmascript",
+		"yaml", "x-yaml", "toml", "x-ndjson", "jsonl", "json-seq", "graphql", "sql":
+		return true
+	}
+	return false
+}
+
+// decode returns a body as valid UTF-8. It returns false for a character set in
+// which a secret could pass by unseen, and for binary data.
+func decode(body []byte, charset string) (string, bool) {
+	text := string(body)
+	switch strings.ToLower(charset) {
+	case "", "utf-8", "utf8", "us-ascii", "ascii":
+	case "iso-8859-1", "latin1", "windows-1252":
+		var b strings.Builder
+		for _, c := range body {
+			if 0x80 <= c && c < 0xa0 { // control characters in the one, several signs in the other
+				b.WriteRune('\uFFFD')
+			} else {
+				b.WriteRune(rune(c))
+			}
+		}
+		text = b.String()
+	default:
+		return "", false
+	}
+	text = strings.TrimPrefix(strings.ToValidUTF8(text, "\uFFFD"), "\uFEFF")
+	return text, !strings.Contains(text, "\x00")
+}
+
+// maxShownType is how much of a foreign media type is shown.
+const maxShownType = 100
+
+func notText(what string, size int64) *Error {
+	shown := "of unknown size"
+	if size >= 0 {
+		shown = fmt.Sprintf("of %d bytes", size)
+	}
+	return fail(NotText, "The answer is not text that can be shown here: %s, %s. Ask for JSON or text, if the API has it.", what[:min(len(what), maxShownType)], shown)
+}

@@ -1,0 +1,193 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fetchtool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/authsec-go/authsec"
+)
+
+// Kind says what went wrong with a call.
+type Kind string
+
+// The kinds of an [Error].
+const (
+	BadInput          Kind = "bad input"          // the input is not as the schema says, or its method is not permitted
+	TooLarge          Kind = "too large"          // the request's body, or the input
+	URLRefused        Kind = "url refused"        // the URL lies below none of the permitted ones, or is ambiguous
+	RedirectRefused   Kind = "redirect refused"   // a redirect led elsewhere, or there were too many
+	NotDelegated      Kind = "not delegated"      // an admin must delegate to the agent
+	MissingPermission Kind = "missing permission" // the delegation lacks one of Config.Permissions
+	Unauthorized      Kind = "unauthorized"       // the API's 401
+	Forbidden         Kind = "forbidden"          // the API's 403
+	NotFound          Kind = "not found"          // the API's 404 and 410
+	RateLimited       Kind = "rate limited"       // the API's 429
+	BadStatus         Kind = "bad status"         // any other answer that is neither a success nor a 5xx
+	Unavailable       Kind = "unavailable"        // a 5xx, no connection, a broken answer, or no token for now
+	TimedOut          Kind = "timed out"          // the call took longer than Config.Timeout
+	NotText           Kind = "not text"           // the answer can't be shown to a model
+	Misconfigured     Kind = "misconfigured"      // AuthSec refuses the agent's client ID or credential: nothing that a model can mend
+)
+
+// Error is why a call brought no answer. Neither its text nor its fields hold a
+// token, a client ID or the AuthSec server's URL. Below it, for errors.As, lies
+// what package authsec said, if that caused it: its text has the beginning of
+// the client ID and the server's URL.
+type Error struct {
+	Kind Kind
+	// StatusCode is the API's. 0: it did not answer.
+	StatusCode int
+	// RetryAfter is how long API or AuthSec want not to be asked again. 0: they
+	// did not say.
+	RetryAfter time.Duration
+	// Advice says what happened and what to do, for a model.
+	Advice string
+	// Answer is the beginning of what the API said, if that was text.
+	Answer string
+
+	// Behind a func, where no way of formatting prints what the error holds.
+	cause func() error
+}
+
+func (e *Error) Error() string { return "fetchtool: " + string(e.Kind) + ": " + e.Advice }
+
+// Unwrap returns the cause, if there is one.
+func (e *Error) Unwrap() error {
+	if e.cause == nil {
+		return nil
+	}
+	return e.cause()
+}
+
+func (e *Error) causedBy(err error) *Error {
+	e.cause = func() error { return err }
+	return e
+}
+
+// forModel is what Call returns for the error.
+func (e *Error) forModel() string {
+	text := "Error: " + e.Advice
+	if e.Answer != "" {
+		text += "\n\nThe API's answer:\n" + e.Answer
+	}
+	return text
+}
+
+func fail(kind Kind, format string, args ...any) *Error {
+	return &Error{Kind: kind, Advice: fmt.Sprintf(format, args...)}
+}
+
+// concealed is an error that errors.Is sees, but neither errors.As nor a print:
+// what net/http says of a bad answer quotes it, with whatever it echoes.
+type concealed struct{ is func(target error) bool }
+
+func (c concealed) Error() string        { return "fetchtool: an error with contents that are not shown" }
+func (c concealed) Is(target error) bool { return c.is(target) }
+
+func conceal(err error) error {
+	return concealed{func(target error) bool { return errors.Is(err, target) }}
+}
+
+// ended is the error of a call whose own context has ended.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == err {
+		return fmt.Errorf("fetchtool: the call was given up: %w", err)
+	}
+	return fmt.Errorf("fetchtool: the call was given up: %w: %w", err, cause)
+}
+
+const askAdmin = "Only an admin can change that, with a trust delegation in AuthSec. Do not repeat the call; tell the user."
+
+// failed makes an Error of why there was no token, no connection or no whole
+// answer. ctx is the call's, bounded by timeout.
+func failed(ctx context.Context, timeout time.Duration, err error) *Error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	var e *authsec.Error
+	var out *Error
+	switch {
+	case ctx.Err() != nil:
+		return fail(TimedOut, "There was no whole answer within %v. Ask for less, or try again later.", timeout).causedBy(ctx.Err())
+	case errors.Is(err, authsec.ErrNotDelegated):
+		out = fail(NotDelegated, "Nothing is delegated to this agent, or its delegation has ended. %s", askAdmin)
+	case errors.Is(err, authsec.ErrInvalidClientID):
+		out = fail(Misconfigured, "AuthSec does not accept this agent's client ID.")
+	case errors.Is(err, authsec.ErrUnauthorized):
+		out = fail(Misconfigured, "AuthSec does not accept this agent's own credential, or wants one.")
+	case errors.As(err, &e):
+		out = fail(Unavailable, "This agent can't get its credentials for now. %s", again(e.RetryAfter))
+		out.RetryAfter = e.RetryAfter
+	default:
+		return fail(Unavailable, "The API could not be reached, or its answer broke off. Try again later.").causedBy(conceal(err))
+	}
+	if errors.As(err, &e) {
+		return out.causedBy(e) // without what net/http wraps around it
+	}
+	return out.causedBy(conceal(err))
+}
+
+// statusError makes an Error of an answer that is no success.
+func statusError(resp *http.Response) *Error {
+	status := strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+	var e *Error
+	switch code := resp.StatusCode; {
+	case code == http.StatusUnauthorized:
+		e = fail(Unauthorized, "The API does not accept this agent's credentials (%s): its delegation may have been revoked. %s", status, askAdmin)
+	case code == http.StatusForbidden:
+		e = fail(Forbidden, "The API does not permit this to this agent (%s). %s", status, askAdmin)
+	case code == http.StatusNotFound || code == http.StatusGone:
+		e = fail(NotFound, "The API has nothing at this URL (%s). Check the URL.", status)
+	case code == http.StatusTooManyRequests:
+		after := retryAfter(resp.Header)
+		e = fail(RateLimited, "The API allows no more requests for now (%s). %s", status, again(after))
+		e.RetryAfter = after
+	case code >= 500:
+		after := retryAfter(resp.Header)
+		e = fail(Unavailable, "The API is not able to answer for now (%s). %s", status, again(after))
+		e.RetryAfter = after
+	default:
+		e = fail(BadStatus, "The API does not accept this request (%s). Change the request, or give up.", status)
+	}
+	e.StatusCode = resp.StatusCode
+	return e
+}
+
+// again says when to try again.
+func again(after time.Duration) string {
+	if after <= 0 {
+		return "Try again later."
+	}
+	return fmt.Sprintf("Try again in %v, not before.", after.Round(time.Second))
+}
+
+// maxRetryAfter bounds what a Retry-After is believed.
+const maxRetryAfter = 24 * time.Hour
+
+// retryAfter reads a Retry-After header (RFC 9110, section 10.2.3). A date
+// counts from the Date of the same answer.
+func retryAfter(h http.Header) time.Duration {
+	value := strings.TrimSpace(h.Get("Retry-After"))
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	return min(max(0, at.Sub(now)), maxRetryAfter)
+}

@@ -1,0 +1,251 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fetchtool
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxURL is how many bytes of a URL are looked at: servers commonly take request
+// lines of 8 KiB.
+const maxURL = 8 << 10
+
+// target is a URL in the one form in which it is compared and sent. Nothing of
+// the text that it was made from is sent in any other.
+type target struct {
+	scheme string // "https" or "http"
+	host   string // lower case, with the port unless it is the scheme's default
+	path   string // escaped, with no dot or empty segments; begins with a slash
+	query  string // with its question mark, or ""
+}
+
+func (t target) String() string { return t.scheme + "://" + t.host + t.path + t.query }
+
+func (t target) url() *url.URL {
+	decoded, _ := url.PathUnescape(t.path) // cleanPath wrote it
+	query, marked := strings.CutPrefix(t.query, "?")
+	return &url.URL{Scheme: t.scheme, Host: t.host, Path: decoded, RawPath: t.path, RawQuery: query, ForceQuery: marked && query == ""}
+}
+
+// scope is the URLs below which a tool may fetch.
+type scope []target
+
+// permits reports whether t is one of the URLs or lies below one.
+func (s scope) permits(t target) bool {
+	return slices.ContainsFunc(s, func(root target) bool {
+		return t.scheme == root.scheme && t.host == root.host && pathBelow(t.path, root.path)
+	})
+}
+
+// pathBelow goes by whole segments.
+func pathBelow(p, root string) bool {
+	return root == "/" || p == root || strings.HasPrefix(p, root+"/")
+}
+
+// resolve makes a permitted target of what a model wrote. Its error goes after
+// "the URL".
+func (s scope) resolve(text string) (target, error) {
+	text, err := s.absolute(text)
+	if err != nil {
+		return target{}, err
+	}
+	t, err := parseTarget(text)
+	if err != nil {
+		return target{}, err
+	}
+	if !s.permits(t) {
+		return target{}, errors.New("lies below none of the permitted URLs")
+	}
+	return t, nil
+}
+
+// absolute puts a relative text below the scope's only URL.
+func (s scope) absolute(text string) (string, error) {
+	if err := checkText(text); err != nil {
+		return "", err
+	}
+	switch {
+	case text == "":
+		return "", errors.New("is empty")
+	case hasScheme(text):
+		return text, nil
+	case strings.HasPrefix(text, "//"):
+		return "", errors.New("begins with two slashes: write it with its https://, or one slash")
+	case len(s) != 1:
+		return "", errors.New("is only a path, which could lie below several of the permitted URLs: write the whole URL")
+	}
+	root := s[0]
+	if text[0] == '?' || text[0] == '#' {
+		return root.String() + text, nil
+	}
+	if text[0] == '/' && root.path != "/" {
+		p, _, _ := strings.Cut(text, "?")
+		p, _, _ = strings.Cut(p, "#")
+		if p, err := cleanPath(p); err == nil && pathBelow(p, root.path) {
+			return "", fmt.Errorf("is a path that could count from the host or from %s: write the whole URL", root)
+		}
+	}
+	return strings.TrimSuffix(root.String(), "/") + "/" + strings.TrimPrefix(text, "/"), nil
+}
+
+// hasScheme reports whether text has a scheme, or what would be read as one.
+func hasScheme(text string) bool {
+	return strings.HasPrefix(strings.TrimLeftFunc(text, func(r rune) bool { return !strings.ContainsRune("/?#:", r) }), ":")
+}
+
+// checkText refuses what parsers of URLs disagree about.
+func checkText(text string) error {
+	switch {
+	case len(text) > maxURL:
+		return fmt.Errorf("is longer than %d bytes", maxURL)
+	case !utf8.ValidString(text):
+		return errors.New("is not valid UTF-8")
+	case strings.Contains(text, `\`):
+		return errors.New("has a backslash in it")
+	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }):
+		return errors.New("has white space or an invisible character in it")
+	}
+	return nil
+}
+
+// parseTarget parses an absolute URL. A fragment is dropped: no server sees it.
+func parseTarget(text string) (target, error) {
+	if err := checkText(text); err != nil {
+		return target{}, err
+	}
+	scheme, rest, _ := strings.Cut(text, "://")
+	t := target{scheme: strings.ToLower(scheme)} // not EqualFold, for which a long s is an s
+	if t.scheme != "https" && t.scheme != "http" {
+		return target{}, errors.New("does not begin with https://")
+	}
+	rest, _, _ = strings.Cut(rest, "#")
+	end := strings.IndexAny(rest+"/", "/?")
+	p, query, marked := strings.Cut(rest[end:], "?")
+	var err error
+	if t.host, err = canonicalHost(t.scheme, rest[:end]); err != nil {
+		return target{}, err
+	}
+	if t.path, err = cleanPath(p); err != nil {
+		return target{}, err
+	}
+	if marked {
+		t.query = "?" + escape(query, func(c byte) bool { return c < utf8.RuneSelf })
+	}
+	return t, nil
+}
+
+// canonicalHost returns the one spelling of a URL's authority. International
+// names are taken in their ASCII form alone, so no letter can look like another.
+func canonicalHost(scheme, authority string) (string, error) {
+	if strings.Contains(authority, "@") {
+		return "", errors.New("has a user name or password in it")
+	}
+	var host, port string
+	if strings.HasPrefix(authority, "[") {
+		inner, after, closed := strings.Cut(authority[1:], "]")
+		addr, err := netip.ParseAddr(inner)
+		if err != nil || !closed || !addr.Is6() || addr.Zone() != "" || after != "" && after[0] != ':' {
+			return "", errors.New("has no valid IPv6 address in its brackets")
+		}
+		host, port = "["+addr.String()+"]", strings.TrimPrefix(after, ":")
+	} else {
+		host, port, _ = strings.Cut(authority, ":")
+		host = strings.TrimSuffix(strings.ToLower(host), ".")
+		for label := range strings.SplitSeq(host, ".") {
+			if label == "" || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+				return "", errors.New("has no valid host (international names are written as xn--...)")
+			}
+		}
+	}
+	if port == "" {
+		return host, nil
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || port != strconv.FormatUint(n, 10) {
+		return "", errors.New("has no valid port")
+	}
+	if scheme == "https" && n == 443 || scheme == "http" && n == 80 {
+		return host, nil
+	}
+	return host + ":" + port, nil
+}
+
+// compatible are characters that some servers turn into a dot, slash, backslash
+// or percent sign (their Unicode compatibility decompositions).
+const compatible = "․‥…﹒．／﹨＼﹪％"
+
+// cleanPath returns the one spelling of an escaped path: what needs no escape
+// has none, dot and empty segments are gone. Whatever a server could take for
+// another path than this package does is refused.
+func cleanPath(raw string) (string, error) {
+	var clean, decoded strings.Builder
+	for i := 0; i < len(raw); i++ {
+		c, escaped := raw[i], raw[i] == '%'
+		if escaped {
+			if i+2 >= len(raw) {
+				return "", errors.New("has a malformed escape in its path")
+			}
+			n, err := strconv.ParseUint(raw[i+1:i+3], 16, 8)
+			if err != nil {
+				return "", errors.New("has a malformed escape in its path")
+			}
+			if c, i = byte(n), i+2; strings.IndexByte(`./\%`, c) >= 0 {
+				return "", fmt.Errorf("has %s in its path, an escape that is not permitted", raw[i-2:i+1])
+			}
+		}
+		decoded.WriteByte(c)
+		clean.WriteString(escape(string([]byte{c}), func(c byte) bool { return plain(c) && !(escaped && reserved(c)) }))
+	}
+	text := decoded.String()
+	switch {
+	case !utf8.ValidString(text):
+		return "", errors.New("has escapes in its path that are not valid UTF-8")
+	case strings.ContainsAny(text, compatible) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }):
+		return "", errors.New("has a character in its path that servers read in several ways")
+	}
+	last := ""
+	for segment := range strings.SplitSeq(text, "/") {
+		last = segment
+		name, _, _ := strings.Cut(segment, ";") // some servers drop what follows
+		if segment != "" && segment != "." && segment != ".." && strings.Trim(name, ". ") == "" {
+			return "", errors.New("has a path segment that servers could take for dots")
+		}
+	}
+	p := path.Clean("/" + clean.String())
+	if p != "/" && (last == "" || last == "." || last == "..") {
+		p += "/"
+	}
+	return p, nil
+}
+
+// escape percent-encodes the bytes that may not stand as they are.
+func escape(s string, ok func(byte) bool) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if ok(c) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// reserved reports whether c and its escape may differ in meaning (RFC 3986,
+// section 2.2: sub-delims, and what else a path segment may hold).
+func reserved(c byte) bool { return strings.IndexByte("!$&'()*+,;=:@", c) >= 0 }
+
+// plain reports whether c may stand in a path unescaped (RFC 3986, section 3.3).
+func plain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~/", c) >= 0 || reserved(c)
+}

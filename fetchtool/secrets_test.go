@@ -1,0 +1,272 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fetchtool_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/fetchtool"
+)
+
+// each writes every byte in the same way.
+func each(format string) func(string) string {
+	return func(s string) string {
+		var b strings.Builder
+		for _, c := range []byte(s) {
+			fmt.Fprintf(&b, format, c)
+		}
+		return b.String()
+	}
+}
+
+// encodings are ways in which an API may echo a secret.
+var encodings = map[string]func(string) string{
+	"plain":          func(s string) string { return s },
+	"upper case":     strings.ToUpper,
+	"lower case":     strings.ToLower,
+	"query":          url.QueryEscape,
+	"percent":        each("%%%02x"),
+	"percent twice":  each("%%25%02X"),
+	"HTML":           html.EscapeString,
+	"HTML decimal":   each("&#%d;"),
+	"HTML hex":       each("&#x%x;"),
+	"HTML unended":   each("&#%d"),
+	"JSON":           each(`\u%04x`),
+	"JavaScript":     each(`\x%02x`),
+	"JSON of HTML":   func(s string) string { return strings.ReplaceAll(each("&#%d;")(s), "&", `\u0026`) },
+	"JSON's solidus": func(s string) string { return strings.ReplaceAll(s, "/", `\/`) },
+	"one escape":     func(s string) string { return "%" + fmt.Sprintf("%02x", s[0]) + s[1:] },
+	"base64":         func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+	"base64url":      func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
+	"base64 of Basic": func(s string) string {
+		return base64.StdEncoding.EncodeToString([]byte("user:" + s + ":x"))
+	},
+	"base64 of Bearer": func(s string) string { return base64.URLEncoding.EncodeToString([]byte("Bearer " + s)) },
+	"base64 of JSON":   func(s string) string { return base64.StdEncoding.EncodeToString([]byte(`{"token":"` + s + `"}`)) },
+	"base64 in a URL":  func(s string) string { return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(s))) },
+}
+
+// TestEchoedSecretsAreStruckOut has an API echo the token it got, and the
+// agent's client ID, and holds the model's text against what was echoed.
+func TestEchoedSecretsAreStruckOut(t *testing.T) {
+	for name, encode := range encodings {
+		for _, secret := range []string{"token", "client ID"} {
+			var echo string
+			base := &ledger{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				value := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+				if secret == "client ID" {
+					value = authsectest.ClientID
+				}
+				echo = encode(value)
+				fmt.Fprintf(w, "before %s, %[1]s: after", echo)
+			})}
+			s := newStack(t, base, nil)
+			got := s.call(t, "x")
+			if want := "before [redacted], [redacted]: after"; got != want {
+				t.Errorf("%s, %s: got %d bytes with the echo in it: %t, want %q", secret, name, len(got), strings.Contains(got, echo), want)
+			}
+		}
+	}
+}
+
+func TestEchoedAuthorizationIsStruckOutOfErrorsToo(t *testing.T) {
+	for _, status := range []int{400, 401, 403, 404, 422, 429} {
+		base := &ledger{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(status)
+			json.NewEncoder(w).Encode(map[string]any{"headers": r.Header, "agent": authsectest.ClientID})
+		})}
+		s := newStack(t, base, func(c *fetchtool.Config) { c.Methods = []string{"POST"} })
+		got := s.call(t, `{"url":"x","method":"POST"}`)
+		wantIn(t, got, "Error: ", "Bearer [redacted]", `"agent":"[redacted]"`)
+		s.wantSecret(t, got)
+	}
+}
+
+// TestSecretAtTheCutIsStruckOut moves a token over the end of what is shown.
+func TestSecretAtTheCutIsStruckOut(t *testing.T) {
+	for _, encode := range []string{"plain", "JSON", "base64"} {
+		for _, at := range []int{0, 1, 50, 90, 99, 100} {
+			base := &ledger{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				echo := encodings[encode](strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+				io.WriteString(w, strings.Repeat(" ", at)+strings.Repeat(echo+" ", 20))
+			})}
+			s := newStack(t, base, func(c *fetchtool.Config) { c.MaxAnswer = 100 })
+			result, err := s.tool.Fetch(callContext(t), fetchtool.Request{URL: "x"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := strings.Repeat(" ", at)
+			if at < 100 {
+				want += "[redacted]"
+			}
+			if result.Text != want || !result.Cut {
+				t.Errorf("%s at %d: got %d bytes, cut %t; want %q, cut", encode, at, len(result.Text), result.Cut, want)
+			}
+		}
+	}
+}
+
+// TestRefusedTokenIsStruckOutAsWell has one call bear two tokens.
+func TestRefusedTokenIsStruckOutAsWell(t *testing.T) {
+	var seen []string
+	base := new(ledger)
+	s := newStack(t, base, nil)
+	base.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		if len(seen) == 1 {
+			s.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: 2 * 3600e9})
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		io.WriteString(w, strings.Join(seen, "|"))
+	})
+	if got, want := s.call(t, "x"), "[redacted]|[redacted]"; got != want {
+		t.Errorf("got %d bytes, want %q", len(got), want)
+	}
+	if len(seen) != 2 || seen[0] == seen[1] {
+		t.Fatal("the call did not bear two tokens: nothing is tested")
+	}
+}
+
+func TestTokenWithItsSignatureCutShortIsStruckOut(t *testing.T) {
+	base := &ledger{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		auth := r.Header.Get("Authorization")
+		fmt.Fprintf(w, "%s...", auth[:len(auth)-5])
+	})}
+	s := newStack(t, base, nil)
+	if got := s.call(t, "x"); !strings.HasPrefix(got, "Bearer [redacted]") || len(got) > 20 {
+		t.Errorf("got %d bytes, want the token's beginning struck out", len(got))
+	}
+}
+
+func TestTokenInTheFinalURLIsStruckOut(t *testing.T) {
+	base := &ledger{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/go" {
+			http.Redirect(w, r, "/v1/x?t="+strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), http.StatusFound)
+		}
+	})}
+	s := newStack(t, base, nil)
+	result, err := s.tool.Fetch(callContext(t), fetchtool.Request{URL: "go"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "https://api.example.com/v1/x?t=[redacted]"; result.URL != want {
+		t.Errorf("got %d bytes, want %q", len(result.URL), want)
+	}
+}
+
+// TestOtherTextIsNotStruckOut: only secrets are, not what looks like one.
+func TestOtherTextIsNotStruckOut(t *testing.T) {
+	const other = `{"jwt":"eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln","id":"9b477e30-0000-0000-0000-000000000000","url":"%7e\u0041&amp;\/","b":"QUJD"}`
+	s := newStack(t, &ledger{handler: text(other)}, nil)
+	if got := s.call(t, "x"); got != other {
+		t.Errorf("got %q, want %q", got, other)
+	}
+}
+
+// TestNothingPrintsASecret formats a tool, and all kinds of its errors, in
+// every way.
+func TestNothingPrintsASecret(t *testing.T) {
+	mirror := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		switch r.URL.Path {
+		case "/status": // a malformed answer that echoes the token
+			fmt.Fprintf(conn, "HTTP/1.1 %s\r\n\r\n", r.Header.Get("Authorization"))
+		case "/header":
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\n%s\r\n\r\n", r.Header.Get("Authorization"))
+		case "/location":
+			fmt.Fprintf(conn, "HTTP/1.1 302 Found\r\nLocation: http://%%zz%s\r\nContent-Length: 0\r\n\r\n", r.Header.Get("Authorization"))
+		case "/elsewhere":
+			fmt.Fprintf(conn, "HTTP/1.1 302 Found\r\nLocation: http://evil.test/%s\r\nContent-Length: 0\r\n\r\n", strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		}
+	}))
+	defer mirror.Close()
+	srv := authsectest.NewServer()
+	defer srv.Close()
+	s := &stack{Server: srv, token: srv.Delegate(authsectest.ClientID, authsectest.Delegation{})}
+	var err error
+	s.tool, err = fetchtool.New(fetchtool.Config{AuthSec: srv.Config(authsectest.ClientID), DownstreamURLs: []string{mirror.URL}, Methods: []string{"POST"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values []any
+	for _, p := range []string{"status", "header", "location", "elsewhere", "https://evil.test"} {
+		_, err := s.tool.Fetch(callContext(t), fetchtool.Request{URL: p, Method: "POST"})
+		var e *fetchtool.Error
+		if !errors.As(err, &e) {
+			t.Fatalf("%s: got %v, want an *Error", p, err)
+		}
+		values = append(values, err)
+		for below := errors.Unwrap(err); below != nil; below = errors.Unwrap(below) {
+			values = append(values, below)
+		}
+	}
+	values = append(values, s.tool, *notDelegated(t))
+	for _, v := range values {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			s.wantSecret(t, fmt.Sprintf(verb, v))
+		}
+		var b strings.Builder
+		slog.New(slog.NewTextHandler(&b, nil)).Info("x", "v", v)
+		slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "v", v)
+		s.wantSecret(t, b.String())
+	}
+	want := "fetchtool.Tool{secure_fetch: POST below " + mirror.URL + "/}"
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
+		if got := fmt.Sprintf(verb, s.tool); got != want {
+			t.Errorf("%s: got %q, want %q", verb, got, want)
+		}
+	}
+}
+
+// notDelegated is an error whose cause is package authsec's.
+func notDelegated(t *testing.T) *fetchtool.Error {
+	srv := authsectest.NewInMemoryServer()
+	srv.Register(authsectest.ClientID)
+	tool, err := fetchtool.New(fetchtool.Config{AuthSec: srv.Config(authsectest.ClientID), DownstreamURLs: []string{"https://api.example.com"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tool.Fetch(callContext(t), fetchtool.Request{URL: "x"})
+	var e *fetchtool.Error
+	var below *authsec.Error
+	if !errors.As(err, &e) || !errors.As(err, &below) || !errors.Is(err, authsec.ErrNotDelegated) {
+		t.Fatalf("got %v, want an *Error over an *authsec.Error that is ErrNotDelegated", err)
+	}
+	return e
+}
+
+// TestConnectionErrorsStayInspectable keeps errors.Is working below what
+// is not shown.
+func TestConnectionErrorsStayInspectable(t *testing.T) {
+	refused := fmt.Errorf("dial: %w", net.ErrClosed)
+	s := newStack(t, roundTrip(func(*http.Request) (*http.Response, error) { return nil, refused }), func(c *fetchtool.Config) { c.Methods = []string{"POST"} })
+	e := s.fail(t, fetchtool.Request{URL: "x", Method: "POST"}, fetchtool.Unavailable)
+	if !errors.Is(e, net.ErrClosed) {
+		t.Errorf("got %v, want it to be net.ErrClosed", e)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

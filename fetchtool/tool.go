@@ -1,0 +1,222 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fetchtool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/authsec-go/authsec"
+)
+
+// askAnewAfter is how long a delegation that lacks a permission is believed
+// before AuthSec is asked whether there is another.
+const askAnewAfter = 30 * time.Second
+
+// Tool fetches from a protected API for a language model. Make one with [New];
+// it is safe for concurrent use, and there is nothing to close.
+type Tool struct {
+	name, description string
+	schema            []byte
+
+	scope       scope
+	methods     []string // upper case; not empty
+	permissions []string
+	maxAnswer   int
+	maxBody     int
+	timeout     time.Duration
+
+	source *authsec.Source
+	client *http.Client
+
+	mu    sync.Mutex // guards asked
+	asked time.Time  // when AuthSec was last asked for a missing permission
+}
+
+// Name is the tool's name.
+func (t *Tool) Name() string { return t.name }
+
+// Description tells a model what the tool does, and which URLs and methods are
+// permitted.
+func (t *Tool) Description() string { return t.description }
+
+// Call fetches what a model asks for, in the form in which agent frameworks
+// call a tool. The input is a URL, a path, or a JSON object as [Tool.Schema]
+// describes it.
+//
+// What a model can act upon or report, it gets as text, with a nil error:
+// frameworks end the whole run on an error. An error is what only the program
+// can mend: the end of ctx, and an [*Error] that is [Misconfigured].
+func (t *Tool) Call(ctx context.Context, input string) (string, error) {
+	if t == nil || t.client == nil {
+		return "", errNotMade
+	}
+	req, bad := t.parse(input)
+	if bad != nil {
+		return bad.forModel(), nil
+	}
+	result, err := t.Fetch(ctx, req)
+	var e *Error
+	switch {
+	case err == nil:
+		return result.String(), nil
+	case errors.As(err, &e) && e.Kind != Misconfigured:
+		return e.forModel(), nil
+	}
+	return "", err
+}
+
+var errNotMade = errors.New("fetchtool: this Tool was not made by New")
+
+// Fetch is [Tool.Call] for structured input. Its error is an [*Error], or the
+// end of ctx.
+func (t *Tool) Fetch(ctx context.Context, r Request) (*Result, error) {
+	if t == nil || t.client == nil {
+		return nil, errNotMade
+	}
+	if ctx.Err() != nil {
+		return nil, ended(ctx)
+	}
+	r, bad := t.checked(r)
+	if bad != nil {
+		return nil, bad
+	}
+	to, err := t.scope.resolve(r.URL)
+	if err != nil {
+		return nil, fail(URLRefused, "The URL %v. %s", err, t.urlHint())
+	}
+	bounded, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	result, err := t.fetch(bounded, to, r)
+	switch {
+	case err == nil:
+		return result, nil
+	case ctx.Err() != nil:
+		return nil, ended(ctx)
+	}
+	return nil, failed(bounded, t.timeout, err)
+}
+
+// fetch makes the request, within ctx.
+func (t *Tool) fetch(ctx context.Context, to target, r Request) (*Result, error) {
+	delegation, err := t.delegation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := new(seenTokens)
+	req, err := http.NewRequestWithContext(context.WithValue(ctx, seenKey{}, seen), r.Method, to.String(), strings.NewReader(r.Body))
+	if err != nil {
+		return nil, err
+	}
+	req.URL = to.url() // as it was checked, not as it reads when parsed again
+	if r.Body == "" {
+		req.Body, req.GetBody = nil, nil
+	}
+	req.Header.Set("Accept", "application/json, text/*;q=0.9, */*;q=0.1")
+	if r.ContentType != "" {
+		req.Header.Set("Content-Type", r.ContentType)
+	}
+	resp, err := t.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	secrets := append(seen.all(), delegation.ClientID)
+	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
+		return readText(resp, secrets, t.maxAnswer)
+	}
+	e := statusError(resp)
+	if answer, err := readText(resp, secrets, min(maxExcerpt, t.maxAnswer)); err == nil {
+		e.Answer = answer.Text
+		if answer.Cut {
+			e.Answer += "\n[Cut here.]"
+		}
+	}
+	return nil, e
+}
+
+// delegation returns what is delegated, with all that Config.Permissions names.
+func (t *Tool) delegation(ctx context.Context) (*authsec.Delegation, error) {
+	d, err := t.source.Delegation(ctx)
+	if err != nil || d.HasAllPermissions(t.permissions...) {
+		return d, err
+	}
+	if t.mayAskAnew() {
+		if _, err := t.source.Renew(ctx, nil); err != nil && ctx.Err() != nil {
+			return nil, err
+		}
+		if d, err = t.source.Delegation(ctx); err != nil || d.HasAllPermissions(t.permissions...) {
+			return d, err
+		}
+	}
+	missing := slices.DeleteFunc(slices.Clone(t.permissions), d.HasPermission)
+	return nil, fail(MissingPermission, "This agent's delegation lacks %s. %s", strings.Join(missing, ", "), askAdmin)
+}
+
+// mayAskAnew bounds how often a model's calls ask AuthSec for a newer delegation.
+func (t *Tool) mayAskAnew() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if !t.asked.IsZero() && now.Sub(t.asked) < askAnewAfter {
+		return false
+	}
+	t.asked = now
+	return true
+}
+
+// seenTokens are the tokens that one call's requests bore: more than one where
+// a refused token was replaced.
+type seenTokens struct {
+	mu     sync.Mutex
+	tokens []string
+}
+
+type seenKey struct{}
+
+func (s *seenTokens) add(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if token != "" && !slices.Contains(s.tokens, token) {
+		s.tokens = append(s.tokens, token)
+	}
+}
+
+func (s *seenTokens) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.tokens)
+}
+
+// witness is a base transport that notes the tokens that pass through it.
+type witness struct{ base http.RoundTripper }
+
+func (w witness) RoundTrip(req *http.Request) (*http.Response, error) {
+	if seen, ok := req.Context().Value(seenKey{}).(*seenTokens); ok {
+		_, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+		seen.add(token)
+	}
+	return w.base.RoundTrip(req)
+}
+
+// String tells what the tool may do.
+func (t *Tool) String() string {
+	if t == nil || t.client == nil {
+		return "fetchtool.Tool{}"
+	}
+	return fmt.Sprintf("fetchtool.Tool{%s: %s}", t.name, t.permitted())
+}
+
+// Format prints what String tells, for every verb.
+func (t *Tool) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
+
+// LogValue gives slog what String tells.
+func (t *Tool) LogValue() slog.Value { return slog.StringValue(t.String()) }
