@@ -1,16 +1,24 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Authsec tries out an AuthSec trust delegation from the command line.
+// Authsec uses an AuthSec trust delegation from the command line.
 //
 //	authsec smoke [-json]
+//	authsec token [-json]
+//	authsec fetch [flags] URL
+//	authsec proxy -upstream URL [flags]
 //
 // Smoke does the main job end to end: it gets a delegation token, calls a
 // protected API with it, and calls again from the cache. With AUTHSEC_BASE_URL
 // and AUTHSEC_AGENT_CLIENT_ID set it asks that server, and calls DOWNSTREAM_URL
 // if that is set. With neither it runs against a server and an API of its own.
-// It exits with 0 only if every step held, with 1 if one failed and with 2 if
-// it was called wrongly.
+//
+// Token prints the token, for other programs. Fetch makes one authenticated
+// request. Proxy is a sidecar, through which programs in any language reach one
+// API with the token, and never see it.
+//
+// All exit with 0 only if everything held, with 1 if something failed and with
+// 2 if they were called wrongly.
 package main
 
 import (
@@ -19,11 +27,21 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
+	"syscall"
 )
 
 const usage = `usage: authsec smoke [-json]
+       authsec token [-json]
+       authsec fetch [flags] URL
+       authsec proxy -upstream URL [flags]
+       authsec help
 
   smoke   get a delegation token, call a protected API, call again from the cache
+  token   print the token: curl -H "Authorization: Bearer $(authsec token)" URL
+  fetch   make one request with the token; authsec fetch -h lists the flags
+  proxy   give other programs an authenticated way to one API; authsec proxy -h lists the flags
+  help    print this
 
 Environment (with neither of the first two, smoke runs against a server of its own):
   AUTHSEC_BASE_URL         the AuthSec server's root
@@ -35,8 +53,9 @@ Environment (with neither of the first two, smoke runs against a server of its o
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -51,10 +70,28 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "smoke":
 		return smoke(ctx, args[1:], stdout, stderr)
+	case "token":
+		return token(ctx, args[1:], stdout, stderr)
+	case "fetch":
+		return fetch(ctx, args[1:], stdout, stderr)
+	case "proxy":
+		return proxy(ctx, args[1:], stderr)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, usage)
 		return 0
 	}
 	fmt.Fprintf(stderr, "authsec: unknown command %q\n%s", args[0], usage)
 	return 2
+}
+
+// fail writes a failure and what to do about it, in one line, and returns its
+// exit code.
+func fail(stderr io.Writer, command string, err error, do string) int {
+	fmt.Fprintf(stderr, "authsec %s: %s. To do: %s\n", command, strings.TrimSuffix(oneLine(err.Error()), "."), do)
+	return 1
+}
+
+// oneLine is text with nothing in it that begins another line.
+func oneLine(text string) string {
+	return strings.NewReplacer("\r\n", "; ", "\n", "; ", "\r", "; ").Replace(text)
 }

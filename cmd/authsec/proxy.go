@@ -1,0 +1,312 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/authsec-go/authsec"
+)
+
+const (
+	headerTimeout  = 10 * time.Second // for a request's header
+	idleTimeout    = 2 * time.Minute  // of a kept connection
+	maxHeaderBytes = 64 << 10         // of a request's header
+	maxIdle        = 256              // connections to the upstream that are kept
+	copyBytes      = 32 << 10         // at once, of an answer; as much as httputil's own
+)
+
+func proxy(ctx context.Context, args []string, stderr io.Writer) int {
+	flags, f := newProxyFlags(stderr)
+	wrong := func(err error) int {
+		fmt.Fprintf(stderr, "authsec proxy: %s\n", oneLine(err.Error()))
+		return 2
+	}
+	if err := parse(flags, args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return wrong(err)
+	}
+	if flags.NArg() > 0 {
+		return wrong(fmt.Errorf("unexpected argument %q", flags.Arg(0)))
+	}
+	upstream, err := f.check()
+	if err != nil {
+		return wrong(err)
+	}
+	logger := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: f.level}))
+	src, _, err := sourceFromEnv(logger)
+	if err != nil {
+		return fail(stderr, "proxy", err, "correct the environment as named above")
+	}
+	s := newSidecar(src, upstream, f.attempts, logger)
+	if err := s.listen(ctx, f); err != nil {
+		return fail(stderr, "proxy", err, "choose another address with -listen or -health")
+	}
+	defer s.close()
+	return s.serve(ctx, stderr)
+}
+
+// sidecar is a running proxy.
+type sidecar struct {
+	src      *authsec.Source
+	upstream *url.URL
+	log      *slog.Logger
+	handler  *httputil.ReverseProxy
+	metrics  *metrics
+	failing  atomic.Bool    // the upstream's failure was logged, and no answer has come since
+	draining atomic.Bool    // it is about to end
+	handlers sync.WaitGroup // that run; Server.Shutdown does not wait for upgraded ones
+
+	drain          time.Duration
+	names          map[string]bool // by which it may be called, in lower case
+	ln, healthLn   net.Listener    // healthLn is nil without -health
+	server, health *http.Server
+}
+
+// upstreamTransport is how the upstream is reached: what the answer holds is
+// passed on as it is, compressed or not.
+func upstreamTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DisableCompression = true
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = maxIdle, maxIdle
+	return t
+}
+
+func newSidecar(src *authsec.Source, upstream *url.URL, attempts int, logger *slog.Logger) *sidecar {
+	s := &sidecar{src: src, upstream: upstream, log: logger, metrics: newMetrics(src)}
+	place := upstream.Host
+	if upstream.Scheme == "http" && !loopbackName(upstream.Hostname()) {
+		place = "http://" + place // -allow-http was given
+	}
+	s.handler = &httputil.ReverseProxy{
+		Rewrite: s.rewrite,
+		Transport: &authsec.Transport{
+			Source: src,
+			Base:   &timed{upstreamTransport(), s.metrics},
+			Hosts:  []string{place},
+			Retry:  authsec.RetryPolicy{MaxAttempts: attempts},
+		},
+		FlushInterval: -1, // each write goes out at once
+		BufferPool:    &buffers{},
+		ErrorHandler:  s.failed,
+		ModifyResponse: func(*http.Response) error {
+			s.failing.CompareAndSwap(true, false)
+			return nil
+		},
+		// What it tells may quote the upstream's bytes. The request's own line says
+		// that it broke off.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	return s
+}
+
+// rewrite makes the request that the upstream gets.
+func (s *sidecar) rewrite(r *httputil.ProxyRequest) {
+	r.SetURL(s.upstream)
+	r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came, well formed or not
+	for name := range r.Out.Header {
+		if strings.HasPrefix(name, "X-Forwarded-") {
+			r.Out.Header.Del(name)
+		}
+	}
+	r.Out.Header.Del("Authorization")
+	r.Out.Header.Del("Proxy-Authorization")
+}
+
+// buffers is an httputil.BufferPool.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if buf, ok := b.pool.Get().(*[]byte); ok {
+		return *buf
+	}
+	return make([]byte, copyBytes)
+}
+
+func (b *buffers) Put(buf []byte) { b.pool.Put(&buf) }
+
+// listen opens the listeners and makes their servers.
+func (s *sidecar) listen(ctx context.Context, f *proxyFlags) (err error) {
+	s.drain = f.drain
+	var lc net.ListenConfig
+	if s.ln, err = lc.Listen(ctx, "tcp", f.listen); err != nil {
+		return err
+	}
+	if f.health != "" {
+		if s.healthLn, err = lc.Listen(ctx, "tcp", f.health); err != nil {
+			s.ln.Close()
+			return err
+		}
+	}
+	s.names = ownNames(f.listen, s.ln.Addr(), f.hosts)
+	newServer := func(h http.Handler) *http.Server {
+		return &http.Server{
+			Handler:           h,
+			ReadHeaderTimeout: headerTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+
+			DisableGeneralOptionsHandler: true, // the guard decides on OPTIONS *, too
+		}
+	}
+	s.server, s.health = newServer(s), newServer(s.healthHandler())
+	return nil
+}
+
+func (s *sidecar) close() {
+	s.server.Close()
+	s.health.Close()
+}
+
+// serve serves until ctx ends, and then as long as requests in flight take, but
+// no longer than drain. It returns the exit code.
+func (s *sidecar) serve(ctx context.Context, stderr io.Writer) int {
+	ended := make(chan error, 2)
+	go func() { ended <- s.server.Serve(s.ln) }()
+	health := ""
+	if s.healthLn != nil {
+		health = s.healthLn.Addr().String()
+		go func() { ended <- s.health.Serve(s.healthLn) }()
+	}
+	s.log.Info("listening", "listen", s.ln.Addr().String(), "health", health, "upstream", s.upstream.Host)
+	select {
+	case err := <-ended:
+		return fail(stderr, "proxy", err, "start it again")
+	case <-ctx.Done():
+	}
+
+	s.draining.Store(true)
+	s.log.Info("shutting down", "in_flight", s.metrics.inFlight.Load())
+	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
+	defer cancel()
+	if err := s.server.Shutdown(drained); err == nil {
+		upgraded := make(chan struct{})
+		go func() {
+			s.handlers.Wait()
+			close(upgraded)
+		}()
+		select {
+		case <-upgraded:
+		case <-drained.Done():
+		}
+	}
+	if cut := s.metrics.inFlight.Load(); cut > 0 {
+		s.log.Warn("requests cut off", "in_flight", cut, "drain", s.drain.String())
+	}
+	s.log.Info("ended")
+	return 0
+}
+
+// ServeHTTP serves the programs.
+func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.handlers.Add(1)
+	s.metrics.inFlight.Add(1)
+	began, seen := time.Now(), &statusWriter{ResponseWriter: w}
+	method, path := r.Method, r.URL.Path
+	defer func() {
+		s.metrics.count(seen.status)
+		s.metrics.inFlight.Add(-1)
+		s.handlers.Done()
+		if s.log.Enabled(r.Context(), slog.LevelDebug) {
+			s.log.Debug("request", "method", method, "path", path, "status", seen.status,
+				"ms", time.Since(began).Milliseconds(), "failure", seen.failure)
+		}
+	}()
+	if refused := s.guard(r); refused != nil {
+		seen.refuse(*refused, 0)
+		return
+	}
+	if refused := replayable(r); refused != nil {
+		seen.refuse(*refused, 0)
+		return
+	}
+	if r.ContentLength < 0 { // it may be half of a conversation
+		http.NewResponseController(w).EnableFullDuplex()
+	}
+	s.handler.ServeHTTP(seen, r)
+}
+
+// failed answers a request that brought no answer of the upstream.
+func (s *sidecar) failed(w http.ResponseWriter, r *http.Request, err error) {
+	seen := w.(*statusWriter)
+	if r.Context().Err() != nil { // the program has gone
+		seen.failure = "gone"
+		return
+	}
+	p, ofUpstream := diagnose(err)
+	if ofUpstream {
+		if s.failing.CompareAndSwap(false, true) {
+			s.log.Warn("upstream failed", "error", describe(err))
+		}
+		seen.refuse(p, 0)
+		return
+	}
+	after := time.Duration(0)
+	if p.status == http.StatusServiceUnavailable {
+		after = retryAfter(err, s.src.Stats().NextFetch)
+	}
+	seen.refuse(p, after)
+}
+
+// statusWriter notes what a request was answered with.
+type statusWriter struct {
+	http.ResponseWriter
+	status  int    // 0: it was not answered
+	failure string // the proxy's own word for what went wrong, if it did
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Hijack notes an upgrade, whose status ReverseProxy writes by itself.
+func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.status = http.StatusSwitchingProtocols
+	}
+	return conn, rw, err
+}
+
+// Unwrap gives http.ResponseController what it flushes.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// refuse answers with a problem. after, if it is known, is when to try again.
+func (w *statusWriter) refuse(p problem, after time.Duration) {
+	w.failure = p.Code
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	if after > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10))
+	}
+	writeJSON(w, p.status, p)
+}

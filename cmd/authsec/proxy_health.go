@@ -1,0 +1,153 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/authsec-go/authsec"
+)
+
+// readyTimeout is how long readyz waits for a token.
+const readyTimeout = 3 * time.Second
+
+// healthHandler tells how the proxy is. It gives no access to the upstream.
+func (s *sidecar) healthHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]bool{"ok": true})
+	})
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		s.metrics.write(w)
+	})
+	return mux
+}
+
+// ready answers 200 if there is a usable token in hand, and gets one if there is none.
+func (s *sidecar) ready(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		writeJSON(w, http.StatusServiceUnavailable, problem{Code: "shutting_down", Do: "ask another instance"})
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if _, err := s.src.TokenContext(ctx); err != nil {
+		p := problem{Code: "authsec_timeout", Do: "the AuthSec server has not answered yet: check AUTHSEC_BASE_URL, and whether it can be reached from here"}
+		if ctx.Err() == nil {
+			p, _ = diagnose(err)
+		}
+		writeJSON(w, http.StatusServiceUnavailable, p)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]bool{"ok": true})
+}
+
+// durations are the upper bounds of the histogram's buckets, in seconds: those
+// of Prometheus' own clients.
+var durations = [...]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+// classes are the labels of the requests' counters. The first is for requests
+// that were not answered, because the program had gone.
+var classes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+// metrics counts what the proxy does.
+type metrics struct {
+	src      *authsec.Source
+	inFlight atomic.Int64
+	requests [len(classes)]atomic.Uint64
+	buckets  [len(durations) + 1]atomic.Uint64 // each for itself; the last has no bound
+	sum      atomic.Int64                      // of the durations, in ns
+}
+
+func newMetrics(src *authsec.Source) *metrics { return &metrics{src: src} }
+
+// count counts a request that was answered with this status.
+func (m *metrics) count(status int) {
+	class := status / 100
+	if class >= len(classes) {
+		class = 0
+	}
+	m.requests[class].Add(1)
+}
+
+// observe counts a request that the upstream took so long to answer.
+func (m *metrics) observe(d time.Duration) {
+	i := 0
+	for i < len(durations) && d.Seconds() > durations[i] {
+		i++
+	}
+	m.buckets[i].Add(1)
+	m.sum.Add(int64(d))
+}
+
+// write writes all metrics as Prometheus reads them
+// (https://prometheus.io/docs/instrumenting/exposition_formats).
+func (m *metrics) write(w io.Writer) {
+	head := func(name, kind, help string) {
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %[1]s %[3]s\n", name, help, kind)
+	}
+	number := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+	head("authsec_proxy_requests_total", "counter", "Requests by the class of the status that they were answered with.")
+	for i, class := range classes {
+		fmt.Fprintf(w, "authsec_proxy_requests_total{class=%q} %d\n", class, m.requests[i].Load())
+	}
+	head("authsec_proxy_requests_in_flight", "gauge", "Requests that are being served.")
+	fmt.Fprintf(w, "authsec_proxy_requests_in_flight %d\n", m.inFlight.Load())
+
+	const duration = "authsec_proxy_upstream_duration_seconds"
+	head(duration, "histogram", "Time until the upstream's header came, for each attempt.")
+	var total uint64
+	for i := range m.buckets {
+		bound := math.Inf(1)
+		if i < len(durations) {
+			bound = durations[i]
+		}
+		total += m.buckets[i].Load()
+		fmt.Fprintf(w, "%s_bucket{le=%q} %d\n", duration, number(bound), total)
+	}
+	fmt.Fprintf(w, "%s_sum %s\n%[1]s_count %[3]d\n", duration, number(time.Duration(m.sum.Load()).Seconds()), total)
+
+	stats := m.src.Stats()
+	expiry := 0.0
+	if !stats.Expiry.IsZero() {
+		expiry = float64(stats.Expiry.UnixMilli()) / 1000
+	}
+	head("authsec_token_expiry_timestamp_seconds", "gauge", "When the token in hand expires, in seconds since 1970; 0 if there is none.")
+	fmt.Fprintf(w, "authsec_token_expiry_timestamp_seconds %s\n", strconv.FormatFloat(expiry, 'f', -1, 64))
+	for _, c := range []struct {
+		name, help string
+		value      uint64
+	}{
+		{"authsec_token_fetches_total", "Times that the AuthSec server was asked for the token.", stats.Fetches},
+		{"authsec_token_fetch_failures_total", "Times that it gave none.", stats.Failures},
+		{"authsec_token_renewals_total", "Times that another token took the place of a good one.", stats.Renewals},
+		{"authsec_token_refusals_total", "Tokens that the upstream refused.", stats.Refusals},
+	} {
+		head(c.name, "counter", c.help)
+		fmt.Fprintf(w, "%s %d\n", c.name, c.value)
+	}
+}
+
+// timed is a transport whose round trips are measured.
+type timed struct {
+	http.RoundTripper
+	metrics *metrics
+}
+
+func (t *timed) RoundTrip(req *http.Request) (*http.Response, error) {
+	began := time.Now()
+	resp, err := t.RoundTripper.RoundTrip(req)
+	t.metrics.observe(time.Since(began))
+	return resp, err
+}

@@ -1,0 +1,124 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/authsec-go/authsec/authsectest"
+)
+
+func TestTokenPrintsTheTokenAlone(t *testing.T) {
+	_, want := agent(t)
+	cmd := command(t, "token")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	got, err := cmd.Output()
+	if err != nil || stderr.Len() > 0 {
+		t.Fatalf("token: %v, standard error %q, want none", err, stderr.String())
+	}
+	if string(got) != want+"\n" {
+		t.Errorf("token printed %d bytes, want the token's %d and a newline", len(got), len(want))
+	}
+}
+
+func TestTokenPrintsJSONWithExpiryAndClaims(t *testing.T) {
+	_, want := agent(t)
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"token", "-json"}, &stdout, &stderr); code != 0 {
+		t.Fatalf("token -json = %d, want 0: %s", code, stderr.String())
+	}
+	var got struct {
+		Token     string
+		ExpiresAt time.Time `json:"expires_at"`
+		Claims    struct {
+			Permissions []string
+			Exp         int64
+		}
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
+		t.Fatalf("output is no JSON: %v", err)
+	}
+	if got.Token != want {
+		t.Error("the token is not the server's")
+	}
+	if left := time.Until(got.ExpiresAt); left < 50*time.Minute || left > time.Hour {
+		t.Errorf("expires in %v, want about an hour", left)
+	}
+	if len(got.Claims.Permissions) != 1 || got.Claims.Exp == 0 {
+		t.Errorf("claims = %+v, want the token's permission and exp", got.Claims)
+	}
+}
+
+// The null device is a character device, as a terminal is.
+func TestTokenWarnsOnATerminal(t *testing.T) {
+	_, token := agent(t)
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	file, err := os.Create(t.TempDir() + "/token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, tc := range []struct {
+		stdout *os.File
+		warns  bool
+	}{{null, true}, {file, false}} {
+		var stderr bytes.Buffer
+		if code := run(t.Context(), []string{"token"}, tc.stdout, &stderr); code != 0 {
+			t.Errorf("token = %d, want 0", code)
+		}
+		if got := strings.Contains(stderr.String(), "is a secret"); got != tc.warns {
+			t.Errorf("token to %s: warned %v, want %v", tc.stdout.Name(), got, tc.warns)
+		}
+		noSecrets(t, "standard error", stderr.String(), token)
+	}
+}
+
+func TestTokenFailsInOneLineThatSaysWhatToDo(t *testing.T) {
+	srv, token := agent(t)
+	const undelegated = "0b5e9c34-6f0e-4b7c-8c1d-2f3a4b5c6d7e"
+	srv.Register(undelegated)
+	for _, tc := range []struct{ name, id, want string }{
+		{"not delegated", undelegated, "Trust Delegation"},
+		{"malformed", "no-uuid-at-all", "AUTHSEC_AGENT_CLIENT_ID"},
+		{"not set", "", "correct the environment"},
+	} {
+		environ(t, map[string]string{"AUTHSEC_BASE_URL": srv.URL, "AUTHSEC_AGENT_CLIENT_ID": tc.id})
+		code, line := failsInOneLine(t, "token")
+		if code != 1 || !strings.Contains(line, tc.want) {
+			t.Errorf("%s: token = %d, %q, want 1 and %q", tc.name, code, line, tc.want)
+		}
+		if tc.id == undelegated && strings.Contains(line, undelegated) {
+			t.Errorf("%s: the line holds the whole client ID", tc.name)
+		}
+		noSecrets(t, tc.name, line, token)
+	}
+	environ(t, nil)
+	if code, line := failsInOneLine(t, "token"); code != 1 {
+		t.Errorf("with no environment: token = %d, %q, want 1", code, line)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"token", "extra"}, &stdout, &stderr); code != 2 {
+		t.Errorf("token extra = %d, want 2", code)
+	}
+}
+
+func TestTokenProcessExitsWithTheCode(t *testing.T) {
+	agent(t)
+	t.Setenv("AUTHSEC_AGENT_CLIENT_ID", authsectest.ClientID[:4])
+	cmd := command(t, "token")
+	cmd.Run()
+	if got := cmd.ProcessState.ExitCode(); got != 1 {
+		t.Errorf("exit code %d, want 1", got)
+	}
+}
