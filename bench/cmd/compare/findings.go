@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/authsec-go/authsec/bench/peers"
 )
@@ -130,11 +129,3 @@ func spread(list []float64) string {
 }
 
 func ms(seconds float64) string { return fmt.Sprintf("%.2f ms", seconds*1000) }
-
-func seconds(list []time.Duration) []float64 {
-	out := make([]float64, len(list))
-	for i, d := range list {
-		out[i] = d.Seconds()
-	}
-	return out
-}
