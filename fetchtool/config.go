@@ -176,6 +176,9 @@ func (t *Tool) setScope(cfg Config, fault func(string, ...any)) (tokenHosts []st
 		text = strings.TrimSpace(text)
 		root, err := parseTarget(text)
 		switch {
+		case text == "":
+			fault("DownstreamURLs[%d] is empty (in the environment: DOWNSTREAM_URL): write one like https://api.example.com/v1", i)
+			continue
 		case err != nil: // not shown: it may hold a password
 			fault("DownstreamURLs[%d] %w", i, err)
 			continue

@@ -5,6 +5,7 @@ package fetchtool_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -57,6 +58,25 @@ func TestNewRefusesDownstreamURLs(t *testing.T) {
 		if plain := strings.HasPrefix(url, "http://"); plain != errors.Is(err, authsec.ErrInsecureURL) {
 			t.Errorf("%q: got %v, want it to be ErrInsecureURL: %t", url, err, plain)
 		}
+	}
+}
+
+// TestThreeLinesFromTheEnvironment has the values that AuthSec's Python tool takes.
+func TestThreeLinesFromTheEnvironment(t *testing.T) {
+	s, api := newServers(t, text("ok"), nil)
+	t.Setenv("AUTHSEC_BASE_URL", s.URL)
+	t.Setenv("AUTHSEC_AGENT_CLIENT_ID", authsectest.ClientID)
+	t.Setenv("DOWNSTREAM_URL", api.URL+"/v1")
+	cfg, err := authsec.ConfigFromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tool, err := fetchtool.New(fetchtool.Config{AuthSec: cfg, DownstreamURLs: []string{os.Getenv("DOWNSTREAM_URL")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := tool.Call(callContext(t), "/customers/42"); err != nil || got != "ok" {
+		t.Errorf("got %q, %v, want ok", got, err)
 	}
 }
 
