@@ -29,7 +29,7 @@ func TestNewNamesAllFaultsAtOnce(t *testing.T) {
 
 func TestNewRefusesDownstreamURLs(t *testing.T) {
 	for url, want := range map[string]string{
-		"":                                      "does not begin with https://",
+		"":                                      "is empty (in the environment: DOWNSTREAM_URL)",
 		"api.example.com":                       "does not begin with https://",
 		"ftp://api.example.com":                 "does not begin with https://",
 		"https://":                              "has no valid host",
