@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/authsec-go/authsec/internal/hosts"
 	"golang.org/x/oauth2"
@@ -33,7 +34,9 @@ import (
 // On a 401 it asks Source once for another token than the one refused. If there
 // is one, and the request's body can be had again (GetBody), the request is
 // sent once more, whatever its method: a 401 says that it was not acted upon.
-// Otherwise the caller gets the 401.
+// Otherwise the caller gets the 401. GetBody is not called before Base has
+// closed the body that it was given, so it may give out the same one again; if
+// Base does not within a second of an answer, that answer is the caller's.
 //
 // A Transport is safe for concurrent use. Its fields may not be changed after
 // the first request.
@@ -146,6 +149,10 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
+// closePatience is how long a request that is to be sent again waits for Base
+// to close the body of the attempt before.
+const closePatience = time.Second
+
 // exchange is one call of RoundTrip. One goroutine uses it.
 type exchange struct {
 	t        *Transport
@@ -155,6 +162,7 @@ type exchange struct {
 	sent     bool          // the caller's own body was handed to Base
 	renewed  bool          // a refused token was reported already
 	body     io.ReadCloser // of the attempt that was prepared
+	handed   *handedBody   // what Base was given last; nil: nothing that is to be had again
 }
 
 // admit decides whether the token goes along.
@@ -215,7 +223,11 @@ func (x *exchange) attempt(body io.ReadCloser) (*http.Response, error) {
 // this value of the Authorization header.
 func (x *exchange) roundTrip(body io.ReadCloser, authorization []string) (*http.Response, error) {
 	req := x.req
-	if authorization != nil || x.sent {
+	if body != nil && body != http.NoBody && req.GetBody != nil {
+		x.handed = &handedBody{body: body, done: make(chan struct{})}
+		body = x.handed
+	}
+	if authorization != nil || x.sent || x.handed != nil {
 		req = req.WithContext(req.Context())
 		req.Body = body
 	}
@@ -247,8 +259,85 @@ func (x *exchange) open() (io.ReadCloser, bool) {
 	if x.req.Body == nil || x.req.Body == http.NoBody {
 		return x.req.Body, true
 	}
+	if x.handed != nil && !x.handed.wait(x.req.Context()) {
+		return nil, false
+	}
 	body, err := x.req.GetBody()
 	return body, err == nil && body != nil
+}
+
+// handedBody is a body that Base was given. Base may read it even after it has
+// answered, and closes it when it is done ([http.RoundTripper]); but HTTP/2's
+// closes it while a Read is under way, and may read once more. Such a Read gets
+// nothing, so that after done the body is free to be given out again.
+type handedBody struct {
+	body io.ReadCloser
+	done chan struct{} // closed when the body is closed and no Read is under way
+
+	mu      sync.Mutex // not held while the body is read or closed
+	reading int        // Reads under way
+	closing bool       // Close was called
+	closed  bool       // and has returned
+}
+
+func (b *handedBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	if b.closing {
+		b.mu.Unlock()
+		return 0, http.ErrBodyReadAfterClose
+	}
+	b.reading++
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		b.reading--
+		b.finish()
+		b.mu.Unlock()
+	}()
+	return b.body.Read(p)
+}
+
+// Close is called by Base, more than once perhaps.
+func (b *handedBody) Close() error {
+	b.mu.Lock()
+	b.closing = true
+	b.mu.Unlock()
+	err := b.body.Close()
+	b.mu.Lock()
+	b.closed = true
+	b.finish()
+	b.mu.Unlock()
+	return err
+}
+
+// finish closes done, if all is over. mu is held.
+func (b *handedBody) finish() {
+	if !b.closed || b.reading > 0 {
+		return
+	}
+	select {
+	case <-b.done:
+	default:
+		close(b.done)
+	}
+}
+
+// wait reports whether Base is done with the body before long.
+func (b *handedBody) wait(ctx context.Context) bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+	}
+	timer := time.NewTimer(closePatience)
+	defer timer.Stop()
+	select {
+	case <-b.done:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // The exchange's part in a retry loop.

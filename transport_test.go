@@ -1083,6 +1083,158 @@ func TestTransportReplaysARefusedRequestOnce(t *testing.T) {
 	}
 }
 
+// A GetBody may give out the body that there is, rewound: so it is not called
+// while Base may still read that.
+func TestTransportWaitsForTheBodyToBeClosed(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		statuses []int
+		closes   time.Duration // after the answer; negative: never
+		want     int
+		took     time.Duration
+	}{
+		{"a 401, closed at once", []int{401, 200}, 0, 200, 0},
+		{"a 401, closed later", []int{401, 200}, 900 * time.Millisecond, 200, 900 * time.Millisecond},
+		{"a 401, never closed", []int{401}, -1, 401, time.Second},
+		{"a 503, closed later", []int{503, 200}, 900 * time.Millisecond, 200, 900 * time.Millisecond},
+		{"a 503, never closed", []int{503}, -1, 503, time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var open atomic.Int32 // bodies that Base has not closed
+				outcomes := statuses(c.statuses...)
+				base := baseFunc(func(req *http.Request) (*http.Response, error) {
+					open.Add(1)
+					body := req.Body
+					req.Body = http.NoBody // fakeBase closes the one it sees
+					if c.closes >= 0 {
+						time.AfterFunc(c.closes, func() { open.Add(-1); body.Close() })
+					}
+					return outcomes.RoundTrip(req)
+				})
+				req, err := http.NewRequest(http.MethodPut, api, strings.NewReader("the body"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.GetBody = func() (io.ReadCloser, error) {
+					if open.Load() != 0 {
+						t.Error("GetBody was called before Base had closed the body it had")
+					}
+					return io.NopCloser(strings.NewReader("the body")), nil
+				}
+				began := time.Now()
+				resp, err := to(renewingTo(secondToken), base, retrying(authsec.RetryPolicy{MinBackoff: 1, MaxBackoff: 1})).RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if resp.StatusCode != c.want || len(outcomes.calls) != len(c.statuses) {
+					t.Errorf("got %d after %d requests, want %d after %d", resp.StatusCode, len(outcomes.calls), c.want, len(c.statuses))
+				}
+				if took := time.Since(began).Round(time.Millisecond); took != c.took {
+					t.Errorf("it took %v, want %v", took, c.took)
+				}
+				if c.want != http.StatusOK {
+					checkUnread(t, resp)
+				}
+				resp.Body.Close()
+				time.Sleep(time.Second) // the last body is closed in the bubble, too
+			})
+		})
+	}
+}
+
+// A context that ends while Base has not closed the body ends the wait for it.
+func TestTransportDoesNotWaitForTheBodyBeyondTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		base := baseFunc(func(req *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}, Body: http.NoBody}, nil
+		})
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, api, strings.NewReader("the body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		resp, err := to(renewingTo(secondToken), base).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if took := time.Since(began); resp.StatusCode != http.StatusUnauthorized || took != 300*time.Millisecond {
+			t.Errorf("got %d after %v, want 401 after 300ms", resp.StatusCode, took)
+		}
+	})
+}
+
+// rewound is a body of which there is only one, and which goes back to its
+// beginning when it is asked for again.
+type rewound struct {
+	mu   sync.Mutex
+	text string
+	rest string
+}
+
+func (b *rewound) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rest == "" {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), 100)], b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+func (b *rewound) Close() error { return nil }
+
+func (b *rewound) rewind() (io.ReadCloser, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rest = b.text
+	return b, nil
+}
+
+// A server that answers before it has read the body makes net/http answer while
+// it still sends.
+func TestTransportSendsARewoundBodyWhole(t *testing.T) {
+	text := strings.Repeat("0123456789", 20_000)
+	for _, version := range []int{1, 2} {
+		t.Run(fmt.Sprint("HTTP/", version), func(t *testing.T) {
+			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if tokenIn(r.Header) == "first" {
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				got, err := io.ReadAll(r.Body)
+				if err != nil || string(got) != text || r.ProtoMajor != version {
+					w.WriteHeader(http.StatusTeapot)
+				}
+			}))
+			srv.EnableHTTP2 = version == 2
+			srv.StartTLS()
+			defer srv.Close()
+			tr := to(renewingTo(secondToken), srv.Client().Transport, hosts("*"))
+			for range 50 {
+				body := &rewound{text: text, rest: text}
+				req, err := http.NewRequest(http.MethodPost, srv.URL, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.ContentLength, req.GetBody = int64(len(text)), body.rewind
+				resp, err := tr.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if resp.StatusCode != http.StatusOK {
+					t.Fatalf("got %d, want 200: the body did not come whole", resp.StatusCode)
+				}
+			}
+		})
+	}
+}
+
 func TestTransportReturnsThe401AsItCame(t *testing.T) {
 	renewing := func(token *oauth2.Token, err error) *renewable {
 		return &renewable{renew: func(context.Context, *oauth2.Token) (*oauth2.Token, error) { return token, err }}
