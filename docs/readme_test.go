@@ -4,6 +4,7 @@
 package docs_test
 
 import (
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -30,8 +31,14 @@ func TestReadmeFirstClient(t *testing.T) {
 		return http.StatusOK
 	})
 
-	cfg, err := authsec.ConfigFromEnv()   // AUTHSEC_BASE_URL, AUTHSEC_AGENT_CLIENT_ID, DOWNSTREAM_URL
+	cfg, err := authsec.ConfigFromEnv() // AUTHSEC_BASE_URL, AUTHSEC_AGENT_CLIENT_ID, DOWNSTREAM_URL
+	if err != nil {
+		log.Fatal(err)
+	}
 	client, err := authsec.NewClient(cfg) // a plain *http.Client
+	if err != nil {
+		log.Fatal(err)
+	}
 	resp, err := client.Get("https://billing.example.com/customers/42")
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("got %v, %v, want 200", resp, err)
