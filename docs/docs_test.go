@@ -136,7 +136,7 @@ func TestBlocksAreQuotedFromWhatRuns(t *testing.T) {
 	}
 }
 
-var flagName = regexp.MustCompile(`(?m)^  -([a-z0-9-]+)`)
+var flagName = regexp.MustCompile(`(?m)^  -([A-Za-z0-9-]+)`)
 
 func TestCommandsExist(t *testing.T) {
 	authsec := filepath.Join(t.TempDir(), "authsec")
@@ -167,6 +167,7 @@ func TestCommandsExist(t *testing.T) {
 				}
 				seen++
 				words := strings.Fields(command)
+				words[0] = strings.TrimRight(words[0], `)"`)
 				known := flags[words[0]]
 				if known == nil {
 					t.Errorf("%v: there is no authsec %s", b, words[0])

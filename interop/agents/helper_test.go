@@ -1,0 +1,65 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agents_test drives agent frameworks with delegation tokens.
+package agents_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/interop/internal/itest"
+)
+
+// timely is a context for one whole test.
+func timely(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// billing starts an API whose answer is text, and makes a source of its tokens.
+func billing(t *testing.T, s *itest.Stack, text func() string) (*authsec.Source, *httptest.Server) {
+	api := s.API(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/invoices" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		fmt.Fprint(w, text())
+	}), "billing:read")
+	src, err := authsec.NewSource(s.Config(api.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src, api
+}
+
+// plain is what the API says where nobody has tampered with it.
+func plain() string { return "3 invoices" }
+
+// observed takes what a model got of a tool for an error, if it is one.
+func observed(text string) error {
+	switch {
+	case strings.HasPrefix(text, "Error:"):
+		return errors.New(text)
+	case !strings.HasPrefix(text, "3 invoices"):
+		return fmt.Errorf("the model got %q", text)
+	}
+	return nil
+}
+
+// checkAdvice fails the test unless the model was told whose matter it is.
+func checkAdvice(t *testing.T, err error) {
+	t.Helper()
+	if !strings.Contains(err.Error(), "delegation") || !strings.Contains(err.Error(), "Only an admin can change that") {
+		t.Errorf("without a delegation the model gets %q, want it to speak of the delegation and the admin", err)
+	}
+}

@@ -1,0 +1,66 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package llm_test drives the SDKs of language models against gateways that
+// take delegation tokens.
+package llm_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/authsec-go/authsec/interop/internal/itest"
+)
+
+// timely is a context for one whole test.
+func timely(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// gateway answers as a model does: with answer, or to a request for a stream
+// with two events, the second once next allows.
+type gateway struct {
+	answer string
+	events [2]string
+	next   chan struct{}
+}
+
+func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	if !bytes.Contains(body, []byte(`"stream":true`)) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, g.answer)
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	fmt.Fprint(w, g.events[0])
+	http.NewResponseController(w).Flush()
+	select {
+	case <-g.next:
+		fmt.Fprint(w, g.events[1])
+	case <-r.Context().Done():
+	}
+}
+
+// overloaded answers 503 whatever happens. The SDKs obey Retry-After-Ms.
+var overloaded = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Retry-After-Ms", "1")
+	http.Error(w, "overloaded", http.StatusServiceUnavailable)
+})
+
+// attempts is how many requests a call leads to.
+func attempts(t *testing.T, s *itest.Stack, call func() error) int {
+	t.Helper()
+	before := s.Requests()
+	if err := call(); err == nil {
+		t.Error("no error of a 503 that lasts")
+	}
+	return s.Requests() - before
+}

@@ -1,0 +1,88 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rpc
+
+import (
+	"context"
+	"errors"
+
+	"github.com/authsec-go/authsec"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/oauth"
+	"google.golang.org/grpc/status"
+)
+
+// dial connects to a server. tls is credentials.NewTLS(nil), in a program.
+func dial(cfg authsec.Config, target string, tls credentials.TransportCredentials) (*grpc.ClientConn, *authsec.Source, error) {
+	// docs: begin grpc-client
+	src, err := authsec.NewSource(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := grpc.NewClient(target,
+		grpc.WithTransportCredentials(tls),
+		grpc.WithPerRPCCredentials(oauth.TokenSource{TokenSource: src}),
+		grpc.WithUnaryInterceptor(renewUnary(src)),
+		grpc.WithStreamInterceptor(renewStream(src)))
+	// docs: end grpc-client
+	return conn, src, err
+}
+
+// docs: begin grpc-renew
+
+// renewUnary makes a call again, once, if the server refuses its token and the
+// source gets another.
+func renewUnary(src *authsec.Source) grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		token, err := src.TokenContext(ctx)
+		if err != nil {
+			return errors.Join(status.Error(codes.Unauthenticated, "no token"), err)
+		}
+		err = call(ctx, method, req, reply, conn, opts...)
+		if status.Code(err) != codes.Unauthenticated {
+			return err
+		}
+		newer, renewErr := src.Renew(ctx, token)
+		if renewErr != nil {
+			return errors.Join(err, renewErr)
+		}
+		if newer.AccessToken == token.AccessToken {
+			return err
+		}
+		return call(ctx, method, req, reply, conn, opts...)
+	}
+}
+
+// renewStream has the source get another token if the server refuses a stream's.
+// It does not open the stream again: its caller may, and gets the other token.
+func renewStream(src *authsec.Source) grpc.StreamClientInterceptor {
+	return func(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+		token, err := src.TokenContext(ctx)
+		if err != nil {
+			return nil, errors.Join(status.Error(codes.Unauthenticated, "no token"), err)
+		}
+		stream, err := open(ctx, desc, conn, method, opts...)
+		if err != nil {
+			return nil, err
+		}
+		return refusable{stream, func(err error) error {
+			if status.Code(err) != codes.Unauthenticated {
+				return err
+			}
+			_, renewErr := src.Renew(ctx, token)
+			return errors.Join(err, renewErr)
+		}}, nil
+	}
+}
+
+type refusable struct {
+	grpc.ClientStream
+	renew func(error) error
+}
+
+func (r refusable) RecvMsg(m any) error { return r.renew(r.ClientStream.RecvMsg(m)) }
+
+// docs: end grpc-renew
