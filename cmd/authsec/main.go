@@ -25,6 +25,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strings"
@@ -53,6 +54,8 @@ Environment (with neither of the first two, smoke runs against a server of its o
 `
 
 func main() {
+	// net/http logs what a server sends unasked, and that may echo the token.
+	log.SetOutput(io.Discard)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once

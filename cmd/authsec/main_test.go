@@ -100,5 +100,8 @@ func TestEachCommandHasHelpAndRefusesUnknownFlags(t *testing.T) {
 		if code := run(t.Context(), []string{name, "-no-such-flag"}, &stdout, &stderr); code != 2 || stderr.Len() == 0 {
 			t.Errorf("%s -no-such-flag = %d with %d bytes on standard error, want 2 and a message", name, code, stderr.Len())
 		}
+		if got := strings.Count(stderr.String(), "not defined"); got != 1 {
+			t.Errorf("%s -no-such-flag says so %d times, want once", name, got)
+		}
 	}
 }

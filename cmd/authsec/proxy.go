@@ -31,6 +31,12 @@ const (
 	maxHeaderBytes = 64 << 10         // of a request's header
 	maxIdle        = 256              // connections to the upstream that are kept
 	copyBytes      = 32 << 10         // at once, of an answer; as much as httputil's own
+
+	// How long connections stay open after the signal. Shutdown closes at once those
+	// that seem idle, and a request may be on its way on one of them.
+	lingerTime = 500 * time.Millisecond
+
+	flushInterval = 10 * time.Millisecond // within which an answer of known length goes out, too
 )
 
 func proxy(ctx context.Context, args []string, stderr io.Writer) int {
@@ -39,9 +45,12 @@ func proxy(ctx context.Context, args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "authsec proxy: %s\n", oneLine(err.Error()))
 		return 2
 	}
-	if err := parse(flags, args); errors.Is(err, flag.ErrHelp) {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
+		return 2
+	}
+	if err := fromEnv(flags); err != nil {
 		return wrong(err)
 	}
 	if flags.NArg() > 0 {
@@ -51,17 +60,30 @@ func proxy(ctx context.Context, args []string, stderr io.Writer) int {
 	if err != nil {
 		return wrong(err)
 	}
-	logger := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: f.level}))
+	logger := newLogger(stderr, f.level)
 	src, _, err := sourceFromEnv(logger)
 	if err != nil {
 		return fail(stderr, "proxy", err, "correct the environment as named above")
 	}
-	s := newSidecar(src, upstream, f.attempts, logger)
+	s := newSidecar(src, upstream, f, logger)
 	if err := s.listen(ctx, f); err != nil {
-		return fail(stderr, "proxy", err, "choose another address with -listen or -health")
+		return fail(stderr, "proxy", err, "choose another -listen, -health or -upstream")
 	}
 	defer s.close()
 	return s.serve(ctx, stderr)
+}
+
+// newLogger logs JSON, durations in words such as 59m57s.
+func newLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Value.Kind() == slog.KindDuration {
+				a.Value = slog.StringValue(a.Value.Duration().Round(time.Millisecond).String())
+			}
+			return a
+		},
+	}))
 }
 
 // sidecar is a running proxy.
@@ -73,46 +95,47 @@ type sidecar struct {
 	metrics  *metrics
 	failing  atomic.Bool    // the upstream's failure was logged, and no answer has come since
 	draining atomic.Bool    // it is about to end
+	conns    atomic.Int64   // that programs have open, but for upgraded ones
 	handlers sync.WaitGroup // that run; Server.Shutdown does not wait for upgraded ones
 
-	drain          time.Duration
+	linger, drain  time.Duration
 	names          map[string]bool // by which it may be called, in lower case
 	ln, healthLn   net.Listener    // healthLn is nil without -health
 	server, health *http.Server
 }
 
 // upstreamTransport is how the upstream is reached: what the answer holds is
-// passed on as it is, compressed or not.
-func upstreamTransport() *http.Transport {
+// passed on as it is, compressed or not. headerTimeout bounds the wait for its
+// beginning, once the request is sent; 0: it has no bound.
+func upstreamTransport(headerTimeout time.Duration) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableCompression = true
+	t.ResponseHeaderTimeout = headerTimeout
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = maxIdle, maxIdle
 	return t
 }
 
-func newSidecar(src *authsec.Source, upstream *url.URL, attempts int, logger *slog.Logger) *sidecar {
-	s := &sidecar{src: src, upstream: upstream, log: logger, metrics: newMetrics(src)}
-	place := upstream.Host
-	if upstream.Scheme == "http" && !loopbackName(upstream.Hostname()) {
-		place = "http://" + place // -allow-http was given
-	}
+func newSidecar(src *authsec.Source, upstream *url.URL, f *proxyFlags, logger *slog.Logger) *sidecar {
+	s := &sidecar{src: src, upstream: upstream, log: logger, metrics: newMetrics(src), linger: lingerTime, drain: f.drain}
 	s.handler = &httputil.ReverseProxy{
 		Rewrite: s.rewrite,
 		Transport: &authsec.Transport{
 			Source: src,
-			Base:   &timed{upstreamTransport(), s.metrics},
-			Hosts:  []string{place},
-			Retry:  authsec.RetryPolicy{MaxAttempts: attempts},
+			Base:   &timed{upstreamTransport(f.upstreamTimeout), s.metrics},
+			Hosts:  []string{place(upstream)},
+			Retry:  authsec.RetryPolicy{MaxAttempts: f.attempts},
 		},
-		FlushInterval: -1, // each write goes out at once
+		// Events and answers of unknown length go out at once in any case. To do so
+		// with the others takes a goroutine each, a tenth of a small one's cost.
+		FlushInterval: flushInterval,
 		BufferPool:    &buffers{},
 		ErrorHandler:  s.failed,
 		ModifyResponse: func(*http.Response) error {
 			s.failing.CompareAndSwap(true, false)
 			return nil
 		},
-		// What it tells may quote the upstream's bytes. The request's own line says
-		// that it broke off.
+		// What it tells may quote the upstream's bytes. The request's own line and a
+		// counter tell of answers that broke off.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	return s
@@ -129,6 +152,9 @@ func (s *sidecar) rewrite(r *httputil.ProxyRequest) {
 	}
 	r.Out.Header.Del("Authorization")
 	r.Out.Header.Del("Proxy-Authorization")
+	// ReverseProxy would announce the trailers, and send none. An intermediary may
+	// leave them out (RFC 9110, section 6.5.1).
+	r.Out.Trailer = nil
 }
 
 // buffers is an httputil.BufferPool.
@@ -145,7 +171,6 @@ func (b *buffers) Put(buf []byte) { b.pool.Put(&buf) }
 
 // listen opens the listeners and makes their servers.
 func (s *sidecar) listen(ctx context.Context, f *proxyFlags) (err error) {
-	s.drain = f.drain
 	var lc net.ListenConfig
 	if s.ln, err = lc.Listen(ctx, "tcp", f.listen); err != nil {
 		return err
@@ -157,6 +182,10 @@ func (s *sidecar) listen(ctx context.Context, f *proxyFlags) (err error) {
 		}
 	}
 	s.names = ownNames(f.listen, s.ln.Addr(), f.hosts)
+	if s.upstream.Scheme == "http" && s.names[strings.ToLower(s.upstream.Host)] {
+		s.closeListeners()
+		return fmt.Errorf("-upstream %s is this proxy itself", s.upstream.Host)
+	}
 	newServer := func(h http.Handler) *http.Server {
 		return &http.Server{
 			Handler:           h,
@@ -169,7 +198,22 @@ func (s *sidecar) listen(ctx context.Context, f *proxyFlags) (err error) {
 		}
 	}
 	s.server, s.health = newServer(s), newServer(s.healthHandler())
+	s.server.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			s.conns.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			s.conns.Add(-1)
+		}
+	}
 	return nil
+}
+
+func (s *sidecar) closeListeners() {
+	s.ln.Close()
+	if s.healthLn != nil {
+		s.healthLn.Close()
+	}
 }
 
 func (s *sidecar) close() {
@@ -198,6 +242,13 @@ func (s *sidecar) serve(ctx context.Context, stderr io.Writer) int {
 	s.log.Info("shutting down", "in_flight", s.metrics.inFlight.Load())
 	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
 	defer cancel()
+	if s.conns.Load() > 0 {
+		select { // while each answer closes its connection
+		case <-time.After(s.linger):
+		case <-ended:
+		case <-drained.Done():
+		}
+	}
 	if err := s.server.Shutdown(drained); err == nil {
 		upgraded := make(chan struct{})
 		go func() {
@@ -220,9 +271,17 @@ func (s *sidecar) serve(ctx context.Context, stderr io.Writer) int {
 func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handlers.Add(1)
 	s.metrics.inFlight.Add(1)
-	began, seen := time.Now(), &statusWriter{ResponseWriter: w}
-	method, path := r.Method, r.URL.Path
+	began, seen := time.Now(), &statusWriter{ResponseWriter: w, last: &s.draining}
+	method, path, whole := r.Method, r.URL.Path, false
 	defer func() {
+		switch { // where ReverseProxy panics, the answer was cut short
+		case whole:
+		case r.Context().Err() != nil:
+			seen.failure = "gone"
+		default:
+			seen.failure = "broken_off"
+			s.metrics.brokenOff.Add(1)
+		}
 		s.metrics.count(seen.status)
 		s.metrics.inFlight.Add(-1)
 		s.handlers.Done()
@@ -231,18 +290,24 @@ func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				"ms", time.Since(began).Milliseconds(), "failure", seen.failure)
 		}
 	}()
-	if refused := s.guard(r); refused != nil {
-		seen.refuse(*refused, 0)
-		return
+	s.pass(seen, r)
+	whole = true
+}
+
+// pass serves a request, or refuses it.
+func (s *sidecar) pass(w *statusWriter, r *http.Request) {
+	refused := s.guard(r)
+	if refused == nil {
+		refused = replayable(r)
 	}
-	if refused := replayable(r); refused != nil {
-		seen.refuse(*refused, 0)
+	if refused != nil {
+		w.refuse(*refused, 0)
 		return
 	}
 	if r.ContentLength < 0 { // it may be half of a conversation
 		http.NewResponseController(w).EnableFullDuplex()
 	}
-	s.handler.ServeHTTP(seen, r)
+	s.handler.ServeHTTP(w, r)
 }
 
 // failed answers a request that brought no answer of the upstream.
@@ -270,20 +335,24 @@ func (s *sidecar) failed(w http.ResponseWriter, r *http.Request, err error) {
 // statusWriter notes what a request was answered with.
 type statusWriter struct {
 	http.ResponseWriter
-	status  int    // 0: it was not answered
-	failure string // the proxy's own word for what went wrong, if it did
+	last    *atomic.Bool // its connection takes no more requests
+	status  int          // 0: it was not answered
+	failure string       // the proxy's own word for what went wrong, if it did
 }
 
 func (w *statusWriter) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.status = status
+		if w.last.Load() {
+			w.Header().Set("Connection", "close")
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *statusWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	return w.ResponseWriter.Write(b)
 }

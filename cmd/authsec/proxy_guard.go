@@ -73,7 +73,7 @@ func ownNames(listen string, addr net.Addr, extra []string) map[string]bool {
 // or Sec-Fetch-Site, which http.CrossOriginProtection would let pass with GET.
 func (s *sidecar) guard(r *http.Request) *problem {
 	switch {
-	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+	case strings.EqualFold(r.Method, http.MethodConnect) || strings.EqualFold(r.Method, http.MethodTrace):
 		return &badMethod
 	case !strings.HasPrefix(r.RequestURI, "/"):
 		return &badForm
@@ -93,9 +93,10 @@ func (s *sidecar) guard(r *http.Request) *problem {
 }
 
 // hasDotSegment reports whether a decoded path has a segment . or .. in it.
+// Some servers cut off what follows a semicolon before they look.
 func hasDotSegment(path string) bool {
 	for segment := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
-		if segment == "." || segment == ".." {
+		if segment, _, _ = strings.Cut(segment, ";"); segment == "." || segment == ".." {
 			return true
 		}
 	}

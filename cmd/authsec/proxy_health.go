@@ -62,11 +62,12 @@ var classes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
 // metrics counts what the proxy does.
 type metrics struct {
-	src      *authsec.Source
-	inFlight atomic.Int64
-	requests [len(classes)]atomic.Uint64
-	buckets  [len(durations) + 1]atomic.Uint64 // each for itself; the last has no bound
-	sum      atomic.Int64                      // of the durations, in ns
+	src       *authsec.Source
+	inFlight  atomic.Int64
+	requests  [len(classes)]atomic.Uint64
+	brokenOff atomic.Uint64
+	buckets   [len(durations) + 1]atomic.Uint64 // each for itself; the last has no bound
+	sum       atomic.Int64                      // of the durations, in ns
 }
 
 func newMetrics(src *authsec.Source) *metrics { return &metrics{src: src} }
@@ -105,8 +106,11 @@ func (m *metrics) write(w io.Writer) {
 	head("authsec_proxy_requests_in_flight", "gauge", "Requests that are being served.")
 	fmt.Fprintf(w, "authsec_proxy_requests_in_flight %d\n", m.inFlight.Load())
 
+	head("authsec_proxy_answers_broken_off_total", "counter", "Answers that the upstream did not bring to their end.")
+	fmt.Fprintf(w, "authsec_proxy_answers_broken_off_total %d\n", m.brokenOff.Load())
+
 	const duration = "authsec_proxy_upstream_duration_seconds"
-	head(duration, "histogram", "Time until the upstream's header came, for each attempt.")
+	head(duration, "histogram", "Time until the upstream's header came, or the attempt failed.")
 	var total uint64
 	for i := range m.buckets {
 		bound := math.Inf(1)

@@ -27,7 +27,7 @@ func testSidecar(t *testing.T, src *authsec.Source) *sidecar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newSidecar(src, u, 1, slog.New(slog.DiscardHandler))
+	return newSidecar(src, u, &proxyFlags{attempts: 1}, slog.New(slog.DiscardHandler))
 }
 
 func TestReadyzGetsATokenAndHealthzNeedsNone(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +24,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -208,8 +210,10 @@ func TestProxyRefusesWhatAWebPageMaySend(t *testing.T) {
 		{"CONNECT", "CONNECT " + p.addr + " HTTP/1.1", "Host: " + p.addr, 405, "method_not_allowed"},
 		{"CONNECT with a path", "CONNECT /x HTTP/1.1", "Host: " + p.addr, 405, "method_not_allowed"},
 		{"TRACE", "TRACE / HTTP/1.1", "Host: " + p.addr, 405, "method_not_allowed"},
+		{"TRACE in lower case", "trace / HTTP/1.1", "Host: " + p.addr, 405, "method_not_allowed"},
 		{"out of the upstream's path", "GET /../admin HTTP/1.1", "Host: " + p.addr, 400, "dot_segment"},
 		{"the same, encoded", "GET /%2e%2E/admin HTTP/1.1", "Host: " + p.addr, 400, "dot_segment"},
+		{"the same, with a parameter", "GET /..;x=1/admin HTTP/1.1", "Host: " + p.addr, 400, "dot_segment"},
 		{"the same, with encoded slashes", "GET /x%2f..%5c..%2fadmin HTTP/1.1", "Host: " + p.addr, 400, "dot_segment"},
 	} {
 		_, _, resp := raw(t, p.addr, tc.line+"\r\n"+tc.headers+"\r\n\r\n")
@@ -479,6 +483,109 @@ func TestProxyAnswersFailuresWithWhatToDo(t *testing.T) {
 	}
 }
 
+func TestProxyAnswersForAnUpstreamThatDoesNot(t *testing.T) {
+	srv, _ := agent(t)
+	sent := make(chan string, 1)
+	api := startAPI(t, srv, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		sent <- string(body)
+		<-r.Context().Done()
+	}, nil)
+	p := startProxy(t, api.URL, "-upstream-timeout", "50ms")
+	// Only the wait for the answer counts, not the body's way there.
+	pr, pw := io.Pipe()
+	go func() {
+		io.WriteString(pw, "slow ")
+		time.Sleep(200 * time.Millisecond)
+		io.WriteString(pw, "body")
+		pw.Close()
+	}()
+	resp, err := client.Post(p.url, "text/plain", pr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var got problem
+	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil || resp.StatusCode != 504 || got.Code != "upstream_timeout" {
+		t.Errorf("status %d, %+v, %v, want 504 and upstream_timeout", resp.StatusCode, got, err)
+	}
+	if got := arrives(t, sent); got != "slow body" {
+		t.Errorf("the upstream got %q, want the whole body", got)
+	}
+}
+
+func TestProxyAnswersForAnAuthSecServerThatDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := authsectest.NewInMemoryServer()
+		srv.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: 24 * time.Hour})
+		srv.SetLatency(time.Hour)
+		src, err := authsec.NewSource(srv.Config(authsectest.ClientID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, w := testSidecar(t, src), httptest.NewRecorder()
+		s.names = map[string]bool{"example.com": true}
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		if w.Code != 504 || !strings.Contains(w.Body.String(), "authsec_timeout") {
+			t.Errorf("status %d, %q, want 504 and authsec_timeout", w.Code, w.Body)
+		}
+		time.Sleep(2 * time.Hour) // the fetch ends
+		synctest.Wait()
+	})
+}
+
+func TestProxyTellsOfAnswersThatBrokeOff(t *testing.T) {
+	srv, _ := agent(t)
+	api := startAPI(t, srv, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "a part")
+		http.NewResponseController(w).Flush()
+		if r.URL.Path == "/broken" {
+			panic(http.ErrAbortHandler)
+		}
+		<-r.Context().Done() // the program leaves
+	}, nil)
+	p := startProxy(t, api.URL, "-log-level", "debug")
+	for _, path := range []string{"/broken", "/left"} {
+		resp, err := client.Get(p.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if path == "/broken" {
+			if body, err := io.ReadAll(resp.Body); err == nil {
+				t.Errorf("the broken answer ended well, after %q", body)
+			}
+		}
+		resp.Body.Close()
+	}
+	for _, want := range []string{`"path":"/broken","status":200,`, `"failure":"broken_off"`, `"path":"/left","status":200,`, `"failure":"gone"`} {
+		eventually(t, "a line with "+want, func() bool { return strings.Contains(p.logs.String(), want) })
+	}
+	if got := metricsOf(t, p)["authsec_proxy_answers_broken_off_total"]; got != 1 {
+		t.Errorf("%v answers broke off, want 1", got)
+	}
+}
+
+func TestProxyAnnouncesNoTrailersThatItDoesNotSend(t *testing.T) {
+	srv, _ := agent(t)
+	seen := make(chan http.Header, 1)
+	api := startAPI(t, srv, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		seen <- r.Trailer
+		w.Header().Set("Trailer", "X-After")
+		io.WriteString(w, "body")
+		w.Header().Set("X-After", "1")
+	}, nil)
+	p := startProxy(t, api.URL)
+	_, _, resp := raw(t, p.addr, "POST / HTTP/1.1\r\nHost: "+p.addr+"\r\nTrailer: Authorization, X-Sum\r\n"+
+		"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nAuthorization: Bearer mine\r\nX-Sum: 1\r\n\r\n")
+	if got := arrives(t, seen); len(got) > 0 {
+		t.Errorf("the upstream got the trailers %v, want none", got)
+	}
+	if io.Copy(io.Discard, resp.Body); resp.Trailer.Get("X-After") != "1" {
+		t.Errorf("the answer's trailers are %v, want the upstream's", resp.Trailer)
+	}
+}
+
 func TestProxyTellsATimeOutFromOtherFailures(t *testing.T) {
 	timeout := &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
 	for _, tc := range []struct {
@@ -552,6 +659,48 @@ func TestProxyLogsNoSecretsAndOneLineARequestAtDebug(t *testing.T) {
 	}
 }
 
+// net/http's Transport logs what comes on a connection that waits for nothing.
+func TestProxyLogsNothingThatTheUpstreamSendsUnasked(t *testing.T) {
+	srv, token := agent(t)
+	answered, closed := make(chan bool), make(chan bool)
+	api := startAPI(t, srv, func(w http.ResponseWriter, r *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer close(closed)
+		defer conn.Close()
+		fmt.Fprint(rw, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		rw.Flush()
+		<-answered
+		fmt.Fprintf(rw, "%s\r\n", r.Header.Get("Authorization"))
+		rw.Flush()
+		io.Copy(io.Discard, rw) // until the proxy gives the connection up
+	}, nil)
+	p := startProcess(t, api.URL)
+	get(t, "http://"+p.addr)
+	close(answered)
+	arrives(t, closed)
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.exit(t)
+	logs := p.logs.String()
+	noSecrets(t, "the log", logs, token)
+	for line := range strings.Lines(logs) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("a line is no JSON: %.40q", line)
+		}
+	}
+}
+
+func TestProxyLogsDurationsInWords(t *testing.T) {
+	srv, _ := agent(t)
+	p := startProxy(t, startAPI(t, srv, nil, nil).URL)
+	get(t, p.url)
+	if logs := p.logs.String(); !strings.Contains(logs, `"expires_in":"59m5`) && !strings.Contains(logs, `"expires_in":"1h0m0s`) {
+		t.Errorf("the log has no expiry such as 59m59s: %s", logs)
+	}
+}
+
 func TestProxyHasTimeoutsThatCutNoStream(t *testing.T) {
 	srv := authsectest.NewInMemoryServer()
 	src, err := authsec.NewSource(srv.Config(authsectest.ClientID))
@@ -586,6 +735,8 @@ func TestProxyFlagsHaveEnvironmentVariablesAndWinOverThem(t *testing.T) {
 		"attempts":     {"2", "3"},
 		"drain":        {"1s", "2s"},
 		"log-level":    {"ERROR", "DEBUG"},
+
+		"upstream-timeout": {"3s", "4s"},
 	}
 	var help bytes.Buffer
 	flags, _ := newProxyFlags(&help)
@@ -601,12 +752,12 @@ func TestProxyFlagsHaveEnvironmentVariablesAndWinOverThem(t *testing.T) {
 			t.Errorf("-h does not name %s", name)
 		}
 		t.Setenv(name, v[0])
-		fromEnv, _ := newProxyFlags(io.Discard)
-		if err := parse(fromEnv, nil); err != nil || fromEnv.Lookup(f.Name).Value.String() != v[0] {
-			t.Errorf("%s=%s gives -%s %q, %v", name, v[0], f.Name, fromEnv.Lookup(f.Name).Value, err)
+		env, _ := newProxyFlags(io.Discard)
+		if err := fromEnv(env); err != nil || env.Lookup(f.Name).Value.String() != v[0] {
+			t.Errorf("%s=%s gives -%s %q, %v", name, v[0], f.Name, env.Lookup(f.Name).Value, err)
 		}
 		both, _ := newProxyFlags(io.Discard)
-		if err := parse(both, []string{"-" + f.Name + "=" + v[1]}); err != nil || both.Lookup(f.Name).Value.String() != v[1] {
+		if err := errors.Join(both.Parse([]string{"-" + f.Name + "=" + v[1]}), fromEnv(both)); err != nil || both.Lookup(f.Name).Value.String() != v[1] {
 			t.Errorf("with %s=%s, -%s=%s gives %q, %v", name, v[0], f.Name, v[1], both.Lookup(f.Name).Value, err)
 		}
 		os.Unsetenv(name)
@@ -638,15 +789,19 @@ func TestProxyRefusesWhatWouldExposeTheToken(t *testing.T) {
 		{[]string{"-upstream", "https://user:secret@api.example.com"}, 2, "password"},
 		{[]string{"-upstream", "https://api.example.com/?key=secret"}, 2, "query"},
 		{[]string{"-upstream", "http://api.example.com"}, 2, "-allow-http"},
+		{[]string{"-upstream", "https://api.example.com:"}, 2, "no valid port"},
+		{[]string{"-upstream", "https://bücher.example"}, 2, "xn--"},
+		{[]string{"-upstream", "http://localhost:1", "-listen", "127.0.0.1:0", "-host", "localhost:1"}, 1, "this proxy itself"},
 		{[]string{"-upstream", "https://a.example", "-listen", "0.0.0.0:0"}, 2, "-allow-remote"},
 		{[]string{"-upstream", "https://a.example", "-listen", ":0"}, 2, "-allow-remote"},
 		{[]string{"-upstream", "https://a.example", "-listen", "[::]:0"}, 2, "-allow-remote"},
 		{[]string{"-upstream", "https://a.example", "-listen", "nonsense"}, 2, "-listen"},
 		{[]string{"-upstream", "https://a.example", "-attempts", "0"}, 2, "-attempts"},
 		{[]string{"-upstream", "https://a.example", "-drain", "-1s"}, 2, "-drain"},
+		{[]string{"-upstream", "https://a.example", "-upstream-timeout", "-1s"}, 2, "-upstream-timeout"},
 		{[]string{"-upstream", "https://a.example", "extra"}, 2, "extra"},
-		{[]string{"-upstream", "https://a.example", "-listen", busy.Addr().String()}, 1, "To do: choose another address"},
-		{[]string{"-upstream", "https://a.example", "-listen", "127.0.0.1:0", "-health", busy.Addr().String()}, 1, "To do: choose another address"},
+		{[]string{"-upstream", "https://a.example", "-listen", busy.Addr().String()}, 1, "To do: choose another -listen"},
+		{[]string{"-upstream", "https://a.example", "-listen", "127.0.0.1:0", "-health", busy.Addr().String()}, 1, "To do: choose another -listen"},
 		{[]string{"-upstream", "https://a.example", "-listen", "0.0.0.0:0", "-allow-remote"}, 0, "listening"},
 		{[]string{"-upstream", "http://a.example", "-listen", "127.0.0.1:0", "-allow-http"}, 0, "listening"},
 	} {
@@ -674,6 +829,7 @@ type process struct {
 	cmd          *exec.Cmd
 	addr, health string
 	logs         *logBuffer
+	read         chan bool // closed when all of its standard error was read
 }
 
 func startProcess(t *testing.T, upstream string, args ...string) *process {
@@ -686,15 +842,16 @@ func startProcess(t *testing.T, upstream string, args ...string) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	logs := newLogBuffer()
+	logs, read := newLogBuffer(), make(chan bool)
 	go func() {
+		defer close(read)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			logs.Write(append(lines.Bytes(), '\n'))
 		}
 	}()
 	select {
 	case l := <-logs.listening:
-		return &process{cmd, l.Listen, l.Health, logs}
+		return &process{cmd, l.Listen, l.Health, logs, read}
 	case <-time.After(patience):
 		t.Fatalf("the proxy does not listen: %s", logs.String())
 		return nil
@@ -705,7 +862,10 @@ func startProcess(t *testing.T, upstream string, args ...string) *process {
 func (p *process) exit(t *testing.T) int {
 	t.Helper()
 	done := make(chan error, 1)
-	go func() { done <- p.cmd.Wait() }()
+	go func() {
+		<-p.read // Wait closes the pipe
+		done <- p.cmd.Wait()
+	}()
 	select {
 	case <-done:
 	case <-time.After(patience):
@@ -800,6 +960,47 @@ func TestProxyFinishesRequestsInFlightAfterASignal(t *testing.T) {
 	}
 }
 
+func TestProxyServesRequestsThatTheSignalOvertook(t *testing.T) {
+	srv, _ := agent(t)
+	api := startAPI(t, srv, nil, nil)
+	u, err := url.Parse(api.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := authsec.NewSource(srv.Config(authsectest.ClientID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, f := newProxyFlags(io.Discard)
+	f.listen, f.drain = "127.0.0.1:0", patience
+	s := newSidecar(src, u, f, slog.New(slog.DiscardHandler))
+	s.linger = patience // it ends when the test has seen enough
+	if err := s.listen(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	code := make(chan int, 1)
+	go func() { code <- s.serve(ctx, io.Discard) }()
+	request := "GET / HTTP/1.1\r\nHost: " + s.ln.Addr().String() + "\r\n\r\n"
+	conn, r, resp := raw(t, s.ln.Addr().String(), request)
+	if io.Copy(io.Discard, resp.Body); resp.StatusCode != 200 || resp.Close {
+		t.Fatalf("status %d, closed %v, want 200 on a connection that is kept", resp.StatusCode, resp.Close)
+	}
+	cancel()
+	eventually(t, "shutting down", s.draining.Load)
+	io.WriteString(conn, request)
+	if resp, err = http.ReadResponse(r, nil); err != nil || resp.StatusCode != 200 || !resp.Close {
+		t.Fatalf("on a kept connection: %+v, %v, want 200 and its end", resp, err)
+	}
+	if _, _, resp := raw(t, s.ln.Addr().String(), request); resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("on a new connection: status %d, closed %v, want 200 and its end", resp.StatusCode, resp.Close)
+	}
+	s.close()
+	if got := arrives(t, code); got != 0 {
+		t.Errorf("exit code %d, want 0", got)
+	}
+}
+
 func TestProxyKeepsUpgradedConnectionsUntilTheyEnd(t *testing.T) {
 	srv, _ := agent(t)
 	api := startAPI(t, srv, upgraded, nil)
@@ -857,7 +1058,7 @@ func BenchmarkProxy(b *testing.B) {
 	target, _ := url.Parse(api.URL)
 	bare := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport: upstreamTransport(),
+		Transport: upstreamTransport(0),
 	})
 	defer bare.Close()
 
