@@ -75,6 +75,13 @@ type Config struct {
 	// them, and the Credential. One attempt takes at most 10 s of it. 0: 30 s.
 	FetchTimeout time.Duration
 
+	// FailFast says what becomes of calls that have no token while the server
+	// allows no more requests (its 429). false: those whose context lasts longer
+	// wait until it may be asked again, one to two of its windows of a minute, and
+	// again if it refuses anew; so do those whose context has no end. true: all
+	// fail at once with ErrRateLimited, as calls with a shorter context do.
+	FailFast bool
+
 	// Retry is for requests to the endpoint. A 429 is not repeated within a
 	// fetch, whatever it says.
 	Retry RetryPolicy

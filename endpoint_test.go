@@ -50,6 +50,7 @@ func endpointSource(t testing.TB, h http.Handler, edit ...func(*authsec.Config))
 		ClientID:   ourID,
 		HTTPClient: &http.Client{Transport: authsectest.RoundTripper(h)},
 		Retry:      authsec.RetryPolicy{MaxAttempts: 1},
+		FailFast:   true,
 	}
 	for _, f := range edit {
 		f(&cfg)
@@ -463,7 +464,9 @@ func TestOlderServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := authsectest.NewInMemoryServer()
 		ask := func(id string) (*oauth2.Token, error) {
-			src, err := authsec.NewSource(srv.Config(id))
+			cfg := srv.Config(id)
+			cfg.FailFast = true
+			src, err := authsec.NewSource(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}

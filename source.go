@@ -67,7 +67,9 @@ type renewer interface {
 // until its true expiry. With no good token, all callers wait for one shared
 // fetch, each as long as its context allows. Its failure is remembered for a
 // while, in which calls fail with the same error without asking again: 1 s,
-// doubling to 1 minute, or as long as the server says.
+// doubling to 1 minute, or as long as the server says. But a call waits where the
+// server allows no more requests for now (its 429), if its context lasts longer
+// than that ([Config.FailFast]): then the source asks again when it may.
 //
 // Expiry is judged by the server's clock as its answer told it, and from then
 // on by the monotonic clock: a local clock that is wrong or steps does no harm.
@@ -75,6 +77,7 @@ type Source struct {
 	endpoint     *endpoint
 	renewBefore  time.Duration // 0: a fifth of the life
 	fetchTimeout time.Duration
+	failFast     bool         // calls do not wait for a server that wants not to be asked
 	log          *slog.Logger // nil: silent
 
 	// current is the token in service: immutable, and swapped whole, with mu
@@ -92,6 +95,7 @@ type Source struct {
 	mourned  bool       // "no token" was logged, and no token has come since
 	forced   time.Time  // when Renew last asked whatever was remembered
 	refusals refusals
+	landing  chan struct{} // closed when the next flight lands; nil: nobody waits for that
 	stats    Stats
 }
 
@@ -142,12 +146,14 @@ func NewSource(cfg Config) (*Source, error) {
 		endpoint:     newEndpoint(cfg, base),
 		renewBefore:  cfg.RenewBefore,
 		fetchTimeout: cfg.FetchTimeout,
+		failFast:     cfg.FailFast,
 		log:          cfg.Logger,
 	}, nil
 }
 
-// Token returns the token in service, or waits for one as long as
-// [Config.FetchTimeout] at most. The token is the caller's own copy; its Expiry
+// Token returns the token in service, or waits for one: as long as
+// [Config.FetchTimeout] at most, and beyond it while the server allows no more
+// requests, unless [Config.FailFast] is set. The token is the caller's own copy; its Expiry
 // is on the local clock, and its Extra method gives every field of the
 // server's answer, of which the lists are shared and not to be changed. Errors
 // are [*Error].
@@ -214,37 +220,76 @@ func (s *Source) lookAt(r *record) *record {
 	return r
 }
 
-// wait is get where there is no good token: all callers share one fetch.
+// wait is get where there is no good token: all callers share one fetch, and
+// wait for the next one if the server allows none now.
 func (s *Source) wait(ctx context.Context) (*record, error) {
 	if err := s.mayWait(ctx); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	now := time.Now()
-	if r := s.good(now); r != nil {
-		s.mu.Unlock()
-		return r, nil
-	}
-	if s.flight == nil {
-		if s.failure != nil && now.Before(s.heldTill) {
-			err, event := s.failure, s.noToken(s.failure)
+	for {
+		s.mu.Lock()
+		now := time.Now()
+		if r := s.good(now); r != nil {
 			s.mu.Unlock()
-			s.tell(event)
+			return r, nil
+		}
+		if s.flight == nil {
+			if s.failure != nil && now.Before(s.heldTill) {
+				err, event, pause := s.failure, s.noToken(s.failure), s.patience(ctx, now)
+				s.mu.Unlock()
+				s.tell(event)
+				if pause == nil {
+					return nil, err
+				}
+				if err := pause(); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			s.begin(now, "")
+		}
+		f := s.flight
+		s.mu.Unlock()
+
+		r, err := f.wait(ctx)
+		if errors.Is(err, ErrRateLimited) && !s.failFast {
+			continue // to the wait for the next fetch, or to this error
+		}
+		if err != nil {
 			return nil, err
 		}
-		s.begin(now, "")
+		if r == nil || time.Since(r.received) >= r.life {
+			return nil, newError("authsec: no token for agent "+s.endpoint.agent+": the one that came expired at once", ErrInvalidResponse)
+		}
+		return r, nil
 	}
-	f := s.flight
-	s.mu.Unlock()
+}
 
-	r, err := f.wait(ctx)
-	if err != nil {
-		return nil, err
+// patience returns a func that waits until the server, which has been asked too
+// often, may be asked again, or until something has come of a fetch; nil if that
+// is not to be waited for. mu is held.
+func (s *Source) patience(ctx context.Context, now time.Time) func() error {
+	if s.failFast || !errors.Is(s.failure, ErrRateLimited) {
+		return nil
 	}
-	if r == nil || time.Since(r.received) >= r.life {
-		return nil, newError("authsec: no token for agent "+s.endpoint.agent+": the one that came expired at once", ErrInvalidResponse)
+	if deadline, ok := ctx.Deadline(); ok && !deadline.After(s.heldTill) {
+		return nil
 	}
-	return r, nil
+	if s.landing == nil {
+		s.landing = make(chan struct{})
+	}
+	landing, pause := s.landing, s.heldTill.Sub(now)
+	return func() error {
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		select {
+		case <-landing:
+		case <-timer.C:
+		case <-ctx.Done():
+			return contextError(ctx, "waiting for a server that allows no more requests for now")
+		}
+		return nil
+	}
 }
 
 // Renew returns a token in place of one that an API refused.
@@ -507,9 +552,14 @@ func (s *Source) land(f *flight, r *record, err error) {
 		event = s.fail(f, old, r, now, err)
 	}
 	f.rec, f.err = s.current.Load(), err
+	landing := s.landing
+	s.landing = nil
 	s.mu.Unlock()
 	s.tell(event)
 	close(f.done)
+	if landing != nil {
+		close(landing)
+	}
 }
 
 // tell logs an event, and waits until that is done, but not for a Logger that

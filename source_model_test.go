@@ -919,7 +919,7 @@ func runModel(t *testing.T, name string, drawn draws, choose func(n int) int, mo
 	synctest.Test(t, func(t *testing.T) {
 		m := &model{t: t, name: name, choose: choose, draws: drawn, start: time.Now(), history: []service{{}}, moods: []mood{{kind: "token"}}, refused: map[string]bool{}}
 		m.cfg = authsec.Config{
-			BaseURL: "https://authsec.test", ClientID: authsectest.ClientID, Credential: m, HTTPClient: &http.Client{Transport: m},
+			BaseURL: "https://authsec.test", ClientID: authsectest.ClientID, Credential: m, HTTPClient: &http.Client{Transport: m}, FailFast: true,
 			RenewBefore:  pick(choose, []time.Duration{0, 0, 1, time.Second, time.Minute, time.Hour, 48 * time.Hour}),
 			FetchTimeout: pick(choose, []time.Duration{0, time.Second, 5 * time.Second, 45 * time.Second}),
 			Retry:        pick(choose, []authsec.RetryPolicy{{}, {MaxAttempts: 1}, {MaxAttempts: 2, MinBackoff: time.Millisecond}, {MaxAttempts: 6, MinBackoff: time.Second, MaxBackoff: 20 * time.Second}}),

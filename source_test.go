@@ -68,6 +68,7 @@ func (x *sourceFixture) start(changes ...func(*authsec.Config)) {
 	cfg := x.srv.Config(authsectest.ClientID)
 	cfg.HTTPClient = &http.Client{Transport: x.transport()}
 	cfg.Logger = slog.New(x.log)
+	cfg.FailFast = true
 	for _, change := range changes {
 		change(&cfg)
 	}

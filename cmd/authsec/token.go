@@ -79,6 +79,7 @@ func sourceFromEnv(log *slog.Logger) (*authsec.Source, authsec.Config, error) {
 		return nil, cfg, err
 	}
 	cfg.Logger = log
+	cfg.FailFast = true // who waits for a command or a proxy is told at once
 	src, err := authsec.NewSource(cfg)
 	return src, cfg, err
 }
