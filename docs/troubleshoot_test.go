@@ -338,7 +338,7 @@ func TestTroubleshootMatchesErrors(t *testing.T) {
 	defer close(stuck)
 	get := func(cfg authsec.Config) error {
 		t.Helper()
-		cfg.Retry = authsec.RetryPolicy{MaxAttempts: 1}
+		cfg.Retry, cfg.FailFast = authsec.RetryPolicy{MaxAttempts: 1}, true
 		src, err := authsec.NewSource(cfg)
 		if err != nil {
 			t.Fatal(err)

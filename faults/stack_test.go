@@ -437,8 +437,9 @@ type entry struct {
 	arrivals int // at the API
 	refused  int // of them, with a 401
 
-	mu       sync.Mutex // guards what follows
-	attempts int        // that the Transport made
+	mu       sync.Mutex   // guards what follows
+	attempts int          // that the Transport made
+	body     *requestBody // that was opened last; nil: none was
 	history  []string
 }
 
@@ -446,6 +447,15 @@ const (
 	maxHistory    = 40 // events told of one request
 	maxViolations = 20
 )
+
+// handOver takes note that the body which was opened last is net/http's now.
+func (e *entry) handOver() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.body != nil {
+		e.body.handOver()
+	}
+}
 
 func (e *entry) note(format string, args ...any) {
 	e.mu.Lock()
@@ -576,6 +586,7 @@ func (s *stack) newCaller(options ...callerOption) *caller {
 	} else {
 		cfg.BaseURL = s.wire.url(cfg.endpoint)
 		cfg.HTTPClient = &http.Client{Transport: c.endpointBase}
+		cfg.FailFast = true // what a caller is told is what the tests look at
 		var err error
 		if c.src, err = authsec.NewSource(cfg.Config); err != nil {
 			s.Fatalf("NewSource: got error %v, want none", err)
@@ -610,15 +621,13 @@ func (n attemptNoter) RoundTrip(req *http.Request) (*http.Response, error) {
 	e.mu.Lock()
 	e.attempts++
 	e.mu.Unlock()
-	if body, ok := req.Body.(*requestBody); ok {
-		body.handOver()
+	if req.Body != nil && req.Body != http.NoBody {
+		e.handOver() // the Transport hands over what it opened last
 		req = req.WithContext(req.Context())
 		if getBody := req.GetBody; getBody != nil {
 			req.GetBody = func() (io.ReadCloser, error) {
 				body, err := getBody()
-				if err == nil {
-					body.(*requestBody).handOver()
-				}
+				e.handOver()
 				return body, err
 			}
 		}
@@ -750,7 +759,11 @@ func (c *caller) exchange(ctx context.Context, k call, e *entry) outcome {
 	if k.send > 0 {
 		open := func() (io.ReadCloser, error) {
 			c.ledger.bodies.Add(1)
-			return &requestBody{Reader: content(e.id, k.send), handOver: sync.OnceFunc(func() { c.ledger.bodies.Add(-1) })}, nil
+			body := &requestBody{Reader: content(e.id, k.send), handOver: sync.OnceFunc(func() { c.ledger.bodies.Add(-1) })}
+			e.mu.Lock()
+			e.body = body
+			e.mu.Unlock()
+			return body, nil
 		}
 		req.Body, _ = open()
 		req.ContentLength = int64(k.send)
