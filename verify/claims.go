@@ -4,6 +4,7 @@
 package verify
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -104,23 +105,39 @@ func (r *claimReader) date(name string) *jwt.NumericDate {
 // whether it nests no deeper than maxDepth. If it is no JSON at all, the count
 // means nothing.
 func members(text []byte) (n int, flat bool) {
-	depth, inString := 0, false
+	depth := 0
 	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
+		switch text[i] {
+		case '"':
+			i += inString(text[i+1:]) + 1
+		case '{', '[':
 			if depth++; depth > maxDepth {
 				return 0, false
 			}
-		case c == '}' || c == ']':
+		case '}', ']':
 			depth--
-		case c == ':' && depth == 1:
-			n++
+		case ':':
+			if depth == 1 {
+				n++
+			}
 		}
 	}
 	return n, true
+}
+
+// inString returns where the JSON string ends that text begins in.
+func inString(text []byte) int {
+	for i := 0; ; {
+		end := bytes.IndexByte(text[i:], '"')
+		if end < 0 {
+			return len(text)
+		}
+		escape := bytes.IndexByte(text[i:i+end], '\\')
+		if escape < 0 {
+			return i + end
+		}
+		if i += escape + 2; i > len(text) {
+			return len(text)
+		}
+	}
 }
