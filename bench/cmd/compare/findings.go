@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -54,9 +55,9 @@ func (f *findings) must(met bool, want, format string, args ...any) {
 func (f *findings) rank(what string, show func(float64) string, values map[string]float64) {
 	own := values[peers.AuthSec]
 	var ahead []string
-	for _, p := range peers.All {
-		if v, ok := values[p.Name]; ok && v < own && p.Name != peers.ReadyHeader && p.Name != peers.Bare {
-			ahead = append(ahead, p.Name+" "+show(v))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if v := values[name]; v < own && name != peers.ReadyHeader && name != peers.Bare {
+			ahead = append(ahead, name+" "+show(v))
 		}
 	}
 	if len(ahead) > 0 {

@@ -79,6 +79,7 @@ type section struct {
 var sections = []section{
 	{"roundtrip", measureRoundTrip},
 	{"token", measureToken},
+	{"verify", measureVerify},
 	{"throughput", measureThroughput},
 	{"renewal", measureRenewal},
 	{"storm", measureStorm},

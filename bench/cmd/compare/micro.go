@@ -90,22 +90,29 @@ type contest struct {
 	figures   map[string]*figures
 }
 
-func newContest(benchmark string, size scale, takesPart func(peers.Peer) bool) (*contest, error) {
+// taking are the peers that take part in a contest.
+func taking(part func(peers.Peer) bool) (list []peers.Peer) {
+	for _, p := range peers.All {
+		if part(p) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+func newContest(benchmark string, size scale, list []peers.Peer) (*contest, error) {
 	dir, err := moduleDir()
 	if err != nil {
 		return nil, err
 	}
-	c := &contest{benchmark: benchmark}
+	c := &contest{benchmark: benchmark, peers: list}
 	if c.figures, err = runBenchmarks(dir, "./micro", "^Benchmark"+benchmark+"$", size); err != nil {
 		return nil, err
 	}
-	for _, p := range peers.All {
-		if takesPart(p) {
-			c.peers = append(c.peers, p)
-			for _, load := range loads {
-				if f := c.of(p, load); f == nil || len(f.ns) != size.microRounds {
-					return nil, fmt.Errorf("no figures for %s of %s, %s", benchmark, p.Name, load)
-				}
+	for _, p := range list {
+		for _, load := range loads {
+			if f := c.of(p, load); f == nil || len(f.ns) != size.microRounds {
+				return nil, fmt.Errorf("no figures for %s of %s, %s", benchmark, p.Name, load)
 			}
 		}
 	}
@@ -119,7 +126,7 @@ func (c *contest) of(p peers.Peer, load string) *figures {
 // ratio is the greatest median ratio of authsec's time to the peer's over the
 // loads, and that load's spread.
 func (c *contest) ratio(peer string) (worst float64, shown string) {
-	a, p := peers.Named(peers.AuthSec)[0], peers.Named(peer)[0]
+	a, p := peers.Peer{Name: peers.AuthSec}, peers.Peer{Name: peer}
 	for _, load := range loads {
 		list := ratios(c.of(a, load).ns, c.of(p, load).ns)
 		if m := median(list); m > worst {
@@ -129,11 +136,10 @@ func (c *contest) ratio(peer string) (worst float64, shown string) {
 	return worst, shown
 }
 
-// fill makes the table: a row a peer, with its ratio to x/oauth2's time.
-func (c *contest) fill(f *findings) {
+// fill makes the table: a row a peer, with its ratio to base's time.
+func (c *contest) fill(f *findings, base string) {
 	f.head = append([]string{"ns (median)"}, loads...)
-	f.head = append(f.head, "B", "allocs", "of x/oauth2's time, serial", "at goroutines=1024")
-	base := peers.Named(peers.OAuth2)[0]
+	f.head = append(f.head, "B", "allocs", "of "+base+"'s time, serial", "at goroutines=1024")
 	for _, p := range c.peers {
 		cells := []string{name(p)}
 		for _, load := range loads {
@@ -142,7 +148,7 @@ func (c *contest) fill(f *findings) {
 		serial := c.of(p, "serial")
 		cells = append(cells, fmt.Sprintf("%.0f", median(serial.bytes)), fmt.Sprintf("%.0f", median(serial.allocs)))
 		for _, load := range []string{"serial", "goroutines=1024"} {
-			cells = append(cells, spread(ratios(c.of(p, load).ns, c.of(base, load).ns)))
+			cells = append(cells, spread(ratios(c.of(p, load).ns, c.of(peers.Peer{Name: base}, load).ns)))
 		}
 		f.row(cells...)
 	}
@@ -163,7 +169,7 @@ func (c *contest) ahead(except ...string) []string {
 }
 
 func measureRoundTrip(size scale) (*findings, error) {
-	c, err := newContest("RoundTrip", size, func(p peers.Peer) bool { return p.RoundTripper != nil && p.Name != peers.Bare })
+	c, err := newContest("RoundTrip", size, taking(func(p peers.Peer) bool { return p.RoundTripper != nil && p.Name != peers.Bare }))
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +178,7 @@ RoundTrip of a GET with 4 headers over a base that answers at once, with a token
 where a peer has them. The floor is the least that keeps the contract of http.RoundTripper: a copy of the request with a header value that
 is ready. Ratios are medians over %d rounds, with the least and the greatest; the azcore pipeline wants a request of its own type, and
 the copy for that is counted.`, size.microRounds)}
-	c.fill(f)
+	c.fill(f, peers.OAuth2)
 	a := c.of(peers.Named(peers.AuthSec)[0], "serial")
 	toOAuth2, shown := c.ratio(peers.OAuth2)
 	f.aim(toOAuth2 <= 0.5, "at most 0.5 of x/oauth2's time", "%s", shown)
@@ -187,7 +193,7 @@ the copy for that is counted.`, size.microRounds)}
 }
 
 func measureToken(size scale) (*findings, error) {
-	c, err := newContest("Token", size, func(p peers.Peer) bool { return p.Token != nil })
+	c, err := newContest("Token", size, taking(func(p peers.Peer) bool { return p.Token != nil }))
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +202,7 @@ The peers' caches with a good token in them: ` + "`BenchmarkToken`" + `. authsec
 it is given; the others hand out one value to all. The floor is such a copy and nothing else: what it
 takes above ReuseTokenSource is the allocation and its collection, which is the price of a copy whatever makes it. "In RoundTrip" is what authsec's own Transport
 pays for the token, where nobody gets a copy: ` + "`BenchmarkTokenInRoundTrip`" + ` of the package itself, beside ReuseTokenSource in the same run.`}
-	c.fill(f)
+	c.fill(f, peers.OAuth2)
 
 	dir, err := moduleDir()
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 var measured = []string{
 	"golang.org/x/oauth2", "github.com/hashicorp/go-retryablehttp", "cloud.google.com/go/auth",
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore", "github.com/aws/aws-sdk-go-v2",
+	"github.com/golang-jwt/jwt/v5", "github.com/auth0/go-jwt-middleware/v2",
 }
 
 // writePage writes benchmarks.md and its plots into a folder.

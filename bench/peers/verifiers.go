@@ -1,0 +1,136 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package peers
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	jwtmiddleware "github.com/auth0/go-jwt-middleware/v2"
+	"github.com/auth0/go-jwt-middleware/v2/validator"
+	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/verify"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Names of what verifies tokens beside authsec's verify package.
+const (
+	JWT           = "golang-jwt"
+	JWTMiddleware = "go-jwt-middleware"
+)
+
+// Permission and Audience are of the tokens that verifiers are to accept.
+const (
+	Permission = "billing:read"
+	Audience   = "billing-api"
+)
+
+// A Verifier makes a handler that lets requests with a good token of the
+// server's through, and answers 200 if the token permits Permission.
+type Verifier struct {
+	Name    string
+	Handler func(*authsectest.Server) (http.Handler, error)
+}
+
+// Verifiers are those that are measured, authsec first. All look at signature,
+// algorithm, issuer, audience and times, and hand the claims on in the request's
+// context. verify has to get the key, once; the others have it.
+var Verifiers = []Verifier{
+	{AuthSec, verifyHandler},
+	{JWT, jwtHandler},
+	{JWTMiddleware, middlewareHandler},
+}
+
+func permit(w http.ResponseWriter, permissions []string) {
+	if !slices.Contains(permissions, Permission) {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+func verifyHandler(srv *authsectest.Server) (http.Handler, error) {
+	v, err := verify.New(verify.Config{
+		BaseURL: srv.URL, Tenants: []string{authsectest.TenantID}, Audience: Audience, HTTPClient: srv.Client(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, ok := verify.FromContext(r.Context())
+		if !ok {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		permit(w, claims.Permissions)
+	})), nil
+}
+
+const issuer = "spiffe://" + authsectest.TenantID
+
+type jwtClaimsKey struct{}
+
+// jwtHandler is the least that golang-jwt's users write.
+func jwtHandler(srv *authsectest.Server) (http.Handler, error) {
+	key, err := srv.Keyfunc(nil)
+	if err != nil {
+		return nil, err
+	}
+	keyfunc := func(*jwt.Token) (any, error) { return key, nil }
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithIssuer(issuer), jwt.WithAudience(Audience),
+		jwt.WithExpirationRequired(), jwt.WithIssuedAt())
+	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, ok := r.Context().Value(jwtClaimsKey{}).(*authsec.Claims)
+		if !ok {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		permit(w, claims.Permissions)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		claims := new(authsec.Claims)
+		if _, err := parser.ParseWithClaims(token, claims, keyfunc); err != nil || !ok {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), jwtClaimsKey{}, claims)))
+	}), nil
+}
+
+// delegationClaims are what go-jwt-middleware reads besides the registered ones.
+type delegationClaims struct {
+	TenantID    string   `json:"tenant_id"`
+	UserID      string   `json:"user_id"`
+	Email       string   `json:"email"`
+	AgentType   string   `json:"agent_type"`
+	ClientID    string   `json:"client_id"`
+	Permissions []string `json:"permissions"`
+}
+
+func (*delegationClaims) Validate(context.Context) error { return nil }
+
+func middlewareHandler(srv *authsectest.Server) (http.Handler, error) {
+	key, err := srv.Keyfunc(nil)
+	if err != nil {
+		return nil, err
+	}
+	v, err := validator.New(func(context.Context) (any, error) { return key, nil }, validator.RS256, issuer, []string{Audience},
+		validator.WithCustomClaims(func() validator.CustomClaims { return new(delegationClaims) }))
+	if err != nil {
+		return nil, fmt.Errorf("go-jwt-middleware: %w", err)
+	}
+	return jwtmiddleware.New(v.ValidateToken).CheckJWT(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		validated, ok := r.Context().Value(jwtmiddleware.ContextKey{}).(*validator.ValidatedClaims)
+		if !ok {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		permit(w, validated.CustomClaims.(*delegationClaims).Permissions)
+	})), nil
+}
