@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package docs_test holds the pages to the code. Every block of Go in them is
-// quoted from a test or an example, which is compiled and run; every block of
-// YAML is quoted from deploy; every command exists, and so do its flags.
+// quoted from a test or an example, which is compiled and run (comments in
+// interop mark what is); every block of YAML is quoted from deploy; every command
+// exists, and so do its flags.
 package docs_test
 
 import (

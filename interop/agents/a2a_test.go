@@ -183,10 +183,8 @@ func TestA2AServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	url := a2aServer(t, s, remote{}, func(invoke http.Handler) http.Handler {
-		// docs: begin agents-a2a-server
 		mayRead := verify.RequirePermissions("billing:read")
 		handler := v.Handler(mayRead(invoke)) // of a2asrv.NewJSONRPCHandler
-		// docs: end agents-a2a-server
 		return handler
 	})
 	src, client, err := newA2A(ctx, s.Config(url), url)

@@ -26,11 +26,9 @@ func mcpGoServer() http.Handler {
 	s := server.NewMCPServer("billing", "1")
 	s.AddTool(mcp.NewTool("whoami"), func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		id := "unknown"
-		// docs: begin mcp-mcp-go-tool
 		if claims, ok := verify.FromContext(ctx); ok {
 			id = claims.ID
 		}
-		// docs: end mcp-mcp-go-tool
 		return mcp.NewToolResultText(id), nil
 	})
 	return server.NewStreamableHTTPServer(s)

@@ -17,8 +17,6 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// docs: begin grpc-server
-
 // guard verifies the token of each call. A method that permissions does not
 // name is refused.
 type guard struct {
@@ -82,5 +80,3 @@ func (g guard) admit(ctx context.Context, method string) (context.Context, error
 	}
 	return context.WithValue(ctx, claimsKey{}, claims), nil
 }
-
-// docs: end grpc-server

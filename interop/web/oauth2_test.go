@@ -95,9 +95,7 @@ func TestOAuth2TransportFollowsTheSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// docs: begin oauth2-transport
 	client := &http.Client{Transport: &oauth2.Transport{Source: src}}
-	// docs: end oauth2-transport
 	refused, without := stack.Live(t, src, func() error { return post(t, client, api.URL) })
 	for _, err := range []error{refused, without} {
 		if err != statusError(http.StatusUnauthorized) {

@@ -44,13 +44,11 @@ func retryable(cfg authsec.Config) (*retryablehttp.Client, *authsec.Source, erro
 
 // restyV2 returns a client of resty, which repeats nothing unless told to.
 func restyV2(cfg authsec.Config) (*restyv2.Client, *authsec.Source, error) {
-	// docs: begin resty-v2
 	client, err := authsec.NewClient(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
 	api := restyv2.NewWithClient(client)
-	// docs: end resty-v2
 	return api, itest.SourceOf(client), nil
 }
 
