@@ -77,9 +77,11 @@ type Config struct {
 
 	// FailFast says what becomes of calls that have no token while the server
 	// allows no more requests (its 429). false: those whose context lasts longer
-	// wait until it may be asked again, one to two of its windows of a minute, and
-	// again if it refuses anew; so do those whose context has no end. true: all
-	// fail at once with ErrRateLimited, as calls with a shorter context do.
+	// wait until it may be asked again ([Error.RetryAfter]; a minute or two as a
+	// rule), and again if it refuses anew; so do those whose context has no end.
+	// true: all fail at once with ErrRateLimited, as those with a shorter context
+	// do: for servers whose requests have no deadline and would pile up, and for a
+	// Source that another one has as its Credential.
 	FailFast bool
 
 	// Retry is for requests to the endpoint. A 429 is not repeated within a

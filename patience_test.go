@@ -218,3 +218,57 @@ func TestPatientFleet(t *testing.T) {
 		}
 	})
 }
+
+// Who has an API's 401 in hand, or an admin's word, is told at once.
+func TestRenewIsNotPatient(t *testing.T) {
+	sourceBubble(t, func(t *testing.T, x *sourceFixture) {
+		x.start(patient)
+		x.delegate("first", time.Hour)
+		refused, err := x.src.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.srv.Revoke(authsectest.ClientID)
+		if _, err := x.src.Renew(t.Context(), refused); !errors.Is(err, authsec.ErrNotDelegated) {
+			t.Fatalf("Renew of a revoked token: got %v, want ErrNotDelegated", err)
+		}
+		x.srv.Fail(limited)
+		began := time.Now()
+		for _, rejected := range []*oauth2.Token{nil, nil, refused} {
+			if _, err := x.src.Renew(t.Context(), rejected); !errors.Is(err, authsec.ErrRateLimited) {
+				t.Errorf("Renew(%t): got %v, want ErrRateLimited", rejected != nil, err)
+			}
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it took %v, want no time", took)
+		}
+	})
+}
+
+// The server's wish outlasts a fault on the way, and so does the patience.
+func TestPatienceOutlastsAFaultOnTheWay(t *testing.T) {
+	sourceBubble(t, func(t *testing.T, x *sourceFixture) {
+		x.start(patient, func(c *authsec.Config) { c.Retry.MaxAttempts = 1 })
+		x.delegate("first", time.Hour)
+		x.srv.FailNext(1, limited)
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range 3 { // before the fault and after it
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 9 * time.Second)
+				if token, err := x.src.Token(); x.name(token) != "first" {
+					t.Errorf("got %s, %v, want the first", x.name(token), err)
+				}
+				if took := time.Since(began); took != 100*time.Second {
+					t.Errorf("got the token after %v, want 100s", took)
+				}
+			})
+		}
+		time.Sleep(10 * time.Second)
+		x.srv.FailNext(1, authsectest.Answer(http.StatusServiceUnavailable, ""))
+		if _, err := x.src.Renew(t.Context(), nil); err == nil || errors.Is(err, authsec.ErrRateLimited) {
+			t.Errorf("Renew: got %v, want the 503's error", err)
+		}
+		wg.Wait()
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,6 +92,7 @@ type Source struct {
 	failure  error      // of the last fetch; with a token, only if the server wants not to be asked
 	heldTill time.Time  // until then failure is the answer where there is no token
 	wishTill time.Time  // until then the server wants not to be asked, whether there is a token or not
+	limited  bool       // and that is a 429's wish
 	streak   int        // failures in a row that left no token
 	mourned  bool       // "no token" was logged, and no token has come since
 	forced   time.Time  // when Renew last asked whatever was remembered
@@ -161,7 +163,8 @@ func (s *Source) Token() (*oauth2.Token, error) {
 	return s.TokenContext(context.Background())
 }
 
-// TokenContext is [Source.Token] for a caller that waits no longer than ctx.
+// TokenContext is [Source.Token] for a caller that waits no longer than ctx, and
+// not at all for a server whose 429 outlasts it.
 // The end of ctx does not end a fetch that others may be waiting for.
 func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	r, err := s.get(ctx)
@@ -188,11 +191,11 @@ func (s *Source) get(ctx context.Context) (*record, error) {
 	}
 	r := s.current.Load()
 	if r == nil {
-		return s.wait(ctx)
+		return s.wait(ctx, !s.failFast)
 	}
 	elapsed := time.Since(r.received) // the monotonic clock alone: half the price of time.Now
 	if elapsed >= r.life {
-		return s.wait(ctx)
+		return s.wait(ctx, !s.failFast)
 	}
 	if elapsed >= time.Duration(r.look.Load()) {
 		return s.lookAt(r), nil
@@ -220,9 +223,9 @@ func (s *Source) lookAt(r *record) *record {
 	return r
 }
 
-// wait is get where there is no good token: all callers share one fetch, and
-// wait for the next one if the server allows none now.
-func (s *Source) wait(ctx context.Context) (*record, error) {
+// wait is get where there is no good token: all callers share one fetch. A
+// patient one waits for the next if the server allows none now.
+func (s *Source) wait(ctx context.Context, patient bool) (*record, error) {
 	if err := s.mayWait(ctx); err != nil {
 		return nil, err
 	}
@@ -235,14 +238,15 @@ func (s *Source) wait(ctx context.Context) (*record, error) {
 		}
 		if s.flight == nil {
 			if s.failure != nil && now.Before(s.heldTill) {
-				err, event, pause := s.failure, s.noToken(s.failure), s.patience(ctx, now)
+				err, event := s.failure, s.noToken(s.failure)
+				landing, pause := s.turn(ctx, now)
 				s.mu.Unlock()
 				s.tell(event)
-				if pause == nil {
+				if !patient || landing == nil {
 					return nil, err
 				}
-				if err := pause(); err != nil {
-					return nil, err
+				if !sleep(ctx, pause, landing) {
+					return nil, contextError(ctx, "waiting for a server that allows no more requests for now")
 				}
 				continue
 			}
@@ -252,8 +256,8 @@ func (s *Source) wait(ctx context.Context) (*record, error) {
 		s.mu.Unlock()
 
 		r, err := f.wait(ctx)
-		if errors.Is(err, ErrRateLimited) && !s.failFast {
-			continue // to the wait for the next fetch, or to this error
+		if err != nil && patient && ctx.Err() == nil && s.isLimited() {
+			continue // to the wait for the next fetch, or to what is remembered
 		}
 		if err != nil {
 			return nil, err
@@ -265,31 +269,40 @@ func (s *Source) wait(ctx context.Context) (*record, error) {
 	}
 }
 
-// patience returns a func that waits until the server, which has been asked too
-// often, may be asked again, or until something has come of a fetch; nil if that
-// is not to be waited for. mu is held.
-func (s *Source) patience(ctx context.Context, now time.Time) func() error {
-	if s.failFast || !errors.Is(s.failure, ErrRateLimited) {
-		return nil
+// turn returns how long it is until the server, which has been asked too often,
+// may be asked again, and a channel that is closed if something comes of a fetch
+// before that; no channel if that is not to be waited for. mu is held.
+func (s *Source) turn(ctx context.Context, now time.Time) (landing chan struct{}, pause time.Duration) {
+	if !s.limited || !now.Before(s.wishTill) {
+		return nil, 0
 	}
 	if deadline, ok := ctx.Deadline(); ok && !deadline.After(s.heldTill) {
-		return nil
+		return nil, 0
 	}
 	if s.landing == nil {
 		s.landing = make(chan struct{})
 	}
-	landing, pause := s.landing, s.heldTill.Sub(now)
-	return func() error {
-		timer := time.NewTimer(pause)
-		defer timer.Stop()
-		select {
-		case <-landing:
-		case <-timer.C:
-		case <-ctx.Done():
-			return contextError(ctx, "waiting for a server that allows no more requests for now")
-		}
-		return nil
+	return s.landing, s.heldTill.Sub(now)
+}
+
+// isLimited reports whether a 429 keeps the server from being asked.
+func (s *Source) isLimited() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limited && time.Now().Before(s.wishTill)
+}
+
+// sleep waits for the end of pause or for landing, and reports whether ctx lasts.
+func sleep(ctx context.Context, pause time.Duration, landing chan struct{}) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-landing:
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
 	}
+	return true
 }
 
 // Renew returns a token in place of one that an API refused.
@@ -311,7 +324,8 @@ func (s *Source) patience(ctx context.Context, now time.Time) func() error {
 //
 // Where a fetch is under way that began before the call, for another reason,
 // Renew waits for that one and may then begin its own: for twice
-// [Config.FetchTimeout] at most.
+// [Config.FetchTimeout] at most. It does not wait for a server that allows no more
+// requests: its caller has the API's answer in hand.
 func (s *Source) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error) {
 	refused := ""
 	if rejected != nil {
@@ -345,7 +359,7 @@ func (s *Source) renew(ctx context.Context, refused string) (*record, error) {
 		r := s.good(now)
 		if r == nil && refused != "" {
 			s.mu.Unlock()
-			return s.wait(ctx)
+			return s.wait(ctx, false)
 		}
 		if refused != "" && r.token.AccessToken != refused {
 			s.mu.Unlock()
@@ -357,7 +371,7 @@ func (s *Source) renew(ctx context.Context, refused string) (*record, error) {
 				if r != nil {
 					return r, nil
 				}
-				return s.wait(ctx)
+				return s.wait(ctx, false)
 			}
 			s.begin(now, refused)
 		}
@@ -654,7 +668,7 @@ func (s *Source) wish(now time.Time, err error) time.Duration {
 	switch {
 	case !errors.As(err, &e):
 	case e.RetryAfter > 0:
-		s.wishTill = now.Add(e.RetryAfter)
+		s.wishTill, s.limited = now.Add(e.RetryAfter), e.StatusCode == http.StatusTooManyRequests
 	case e.StatusCode != 0 && e.StatusCode < 500:
 		s.wishTill = time.Time{}
 	}

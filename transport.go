@@ -4,6 +4,7 @@
 package authsec
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +38,8 @@ import (
 // sent once more, whatever its method: a 401 says that it was not acted upon.
 // Otherwise the caller gets the 401. GetBody is not called before Base has
 // closed the body that it was given, so it may give out the same one again; if
-// Base does not within a second of an answer, that answer is the caller's.
+// Base does not within a second of an answer, that answer is the caller's. (Bodies
+// that http.NewRequest makes of what is in memory need no such wait.)
 //
 // A Transport is safe for concurrent use. Its fields may not be changed after
 // the first request.
@@ -162,7 +165,7 @@ type exchange struct {
 	sent     bool          // the caller's own body was handed to Base
 	renewed  bool          // a refused token was reported already
 	body     io.ReadCloser // of the attempt that was prepared
-	handed   *handedBody   // what Base was given last; nil: nothing that is to be had again
+	handed   *handedBodies // what Base was given; nil: nothing that has to be waited for
 }
 
 // admit decides whether the token goes along.
@@ -223,13 +226,16 @@ func (x *exchange) attempt(body io.ReadCloser) (*http.Response, error) {
 // this value of the Authorization header.
 func (x *exchange) roundTrip(body io.ReadCloser, authorization []string) (*http.Response, error) {
 	req := x.req
-	if body != nil && body != http.NoBody && req.GetBody != nil {
-		x.handed = &handedBody{body: body, done: make(chan struct{})}
-		body = x.handed
-	}
-	if authorization != nil || x.sent || x.handed != nil {
+	watched := req.GetBody != nil && body != nil && body != http.NoBody && !isSnapshot(body)
+	if authorization != nil || x.sent || watched {
 		req = req.WithContext(req.Context())
 		req.Body = body
+	}
+	if watched {
+		if x.handed == nil {
+			x.handed = new(handedBodies)
+		}
+		req.Body, req.GetBody = x.handed.hand(body), x.handed.getBody(x.req.GetBody)
 	}
 	x.sent = true
 	if authorization != nil {
@@ -264,6 +270,73 @@ func (x *exchange) open() (io.ReadCloser, bool) {
 	}
 	body, err := x.req.GetBody()
 	return body, err == nil && body != nil
+}
+
+// snapshot is the type of the bodies that http.NewRequest makes of readers that
+// have a WriteTo.
+var snapshot = reflect.TypeOf(io.NopCloser(strings.NewReader("")))
+
+// isSnapshot reports whether body is one that http.NewRequest makes of what is in
+// memory: of those each GetBody has its own. net/http knows them too, and sends
+// them in one packet with their header, so they are not to be wrapped.
+func isSnapshot(body io.ReadCloser) bool {
+	v := reflect.ValueOf(body)
+	if v.Type() != snapshot {
+		return false
+	}
+	switch v.Field(0).Interface().(type) {
+	case *bytes.Buffer, *bytes.Reader, *strings.Reader:
+		return true
+	}
+	return false
+}
+
+// handedBodies are the bodies that Base was given for one request, or got itself
+// by GetBody.
+type handedBodies struct {
+	mu   sync.Mutex
+	list []*handedBody
+}
+
+func (h *handedBodies) hand(body io.ReadCloser) io.ReadCloser {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b := &handedBody{body: body, done: make(chan struct{})}
+	h.list = append(h.list, b)
+	return b
+}
+
+// getBody is a GetBody for Base.
+func (h *handedBodies) getBody(getBody func() (io.ReadCloser, error)) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		body, err := getBody()
+		if err != nil || body == nil {
+			return body, err
+		}
+		return h.hand(body), nil
+	}
+}
+
+// wait reports whether Base is done with all of them before long.
+func (h *handedBodies) wait(ctx context.Context) bool {
+	h.mu.Lock()
+	list := h.list
+	h.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, closePatience)
+	defer cancel()
+	for _, b := range list {
+		select {
+		case <-b.done:
+			continue
+		default:
+		}
+		select {
+		case <-b.done:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // handedBody is a body that Base was given. Base may read it even after it has
@@ -320,24 +393,6 @@ func (b *handedBody) finish() {
 	default:
 		close(b.done)
 	}
-}
-
-// wait reports whether Base is done with the body before long.
-func (b *handedBody) wait(ctx context.Context) bool {
-	select {
-	case <-b.done:
-		return true
-	default:
-	}
-	timer := time.NewTimer(closePatience)
-	defer timer.Stop()
-	select {
-	case <-b.done:
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return false
 }
 
 // The exchange's part in a retry loop.

@@ -1112,7 +1112,7 @@ func TestTransportWaitsForTheBodyToBeClosed(t *testing.T) {
 					}
 					return outcomes.RoundTrip(req)
 				})
-				req, err := http.NewRequest(http.MethodPut, api, strings.NewReader("the body"))
+				req, err := http.NewRequest(http.MethodPut, api, track(strings.NewReader("the body")))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -1120,7 +1120,7 @@ func TestTransportWaitsForTheBodyToBeClosed(t *testing.T) {
 					if open.Load() != 0 {
 						t.Error("GetBody was called before Base had closed the body it had")
 					}
-					return io.NopCloser(strings.NewReader("the body")), nil
+					return track(strings.NewReader("the body")), nil
 				}
 				began := time.Now()
 				resp, err := to(renewingTo(secondToken), base, retrying(authsec.RetryPolicy{MinBackoff: 1, MaxBackoff: 1})).RoundTrip(req)
@@ -1151,10 +1151,11 @@ func TestTransportDoesNotWaitForTheBodyBeyondTheContext(t *testing.T) {
 		base := baseFunc(func(req *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}, Body: http.NoBody}, nil
 		})
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, api, strings.NewReader("the body"))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, api, track(strings.NewReader("the body")))
 		if err != nil {
 			t.Fatal(err)
 		}
+		req.GetBody = func() (io.ReadCloser, error) { return track(strings.NewReader("the body")), nil }
 		began := time.Now()
 		resp, err := to(renewingTo(secondToken), base).RoundTrip(req)
 		if err != nil {
@@ -1165,6 +1166,107 @@ func TestTransportDoesNotWaitForTheBodyBeyondTheContext(t *testing.T) {
 			t.Errorf("got %d after %v, want 401 after 300ms", resp.StatusCode, took)
 		}
 	})
+}
+
+// Base may get a body by GetBody itself, as net/http does where a kept connection
+// turns out to be dead.
+func TestTransportWaitsForABodyThatBaseGot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var open atomic.Int32
+		getBody := func() (io.ReadCloser, error) {
+			if open.Add(1) > 1 {
+				t.Error("GetBody was called before Base had closed the body it had got")
+			}
+			return track(strings.NewReader("the body")), nil
+		}
+		req := get(t, api)
+		req.Method, req.GetBody = http.MethodPost, getBody
+		req.Body, _ = getBody()
+		outcomes := statuses(401, 200)
+		base := baseFunc(func(req *http.Request) (*http.Response, error) {
+			req.Body.Close()
+			open.Add(-1)
+			body, err := req.GetBody()
+			if err != nil {
+				t.Error(err)
+			}
+			time.AfterFunc(50*time.Millisecond, func() { open.Add(-1); body.Close() })
+			req.Body = http.NoBody
+			return outcomes.RoundTrip(req)
+		})
+		resp, err := to(renewingTo(secondToken), base).RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("got %v, %v, want 200", resp, err)
+		}
+		resp.Body.Close()
+		time.Sleep(time.Second)
+	})
+}
+
+// slowBody is a body whose Read takes its time, and goes on when it is closed.
+type slowBody struct{ reading atomic.Bool }
+
+func (b *slowBody) Read([]byte) (int, error) {
+	b.reading.Store(true)
+	defer b.reading.Store(false)
+	time.Sleep(300 * time.Millisecond)
+	return 0, io.EOF
+}
+
+func (b *slowBody) Close() error { return nil }
+
+// A body that was closed may still be read: HTTP/2's transport does so.
+func TestTransportWaitsForAReadUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body := new(slowBody)
+		req := get(t, api)
+		req.Method, req.Body = http.MethodPost, body
+		req.GetBody = func() (io.ReadCloser, error) {
+			if body.reading.Load() {
+				t.Error("GetBody was called while Base read the body it had")
+			}
+			return body, nil
+		}
+		outcomes := statuses(401, 200)
+		base := baseFunc(func(req *http.Request) (*http.Response, error) {
+			body := req.Body
+			go body.Read(make([]byte, 1))
+			synctest.Wait()
+			body.Close()
+			req.Body = http.NoBody
+			return outcomes.RoundTrip(req)
+		})
+		resp, err := to(renewingTo(secondToken), base).RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("got %v, %v, want 200", resp, err)
+		}
+		resp.Body.Close()
+		time.Sleep(time.Second)
+	})
+}
+
+// net/http sends what it knows to be in memory together with its header, so it
+// has to see it.
+func TestTransportHandsOverBodiesInMemoryAsTheyAre(t *testing.T) {
+	for name, body := range map[string]io.Reader{
+		"strings.Reader": strings.NewReader("x"), "bytes.Reader": bytes.NewReader([]byte("x")), "bytes.Buffer": bytes.NewBufferString("x"),
+	} {
+		req, err := http.NewRequest(http.MethodPost, api, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		base := baseFunc(func(got *http.Request) (*http.Response, error) {
+			if got.Body != req.Body {
+				t.Errorf("%s: Base got a body of type %T, want the request's own", name, got.Body)
+			}
+			return statuses(200).RoundTrip(got)
+		})
+		resp, err := to(staticSource(), base).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
 }
 
 // rewound is a body of which there is only one, and which goes back to its
