@@ -36,10 +36,10 @@ import (
 // On a 401 it asks Source once for another token than the one refused. If there
 // is one, and the request's body can be had again (GetBody), the request is
 // sent once more, whatever its method: a 401 says that it was not acted upon.
-// Otherwise the caller gets the 401. GetBody is not called before Base has
-// closed the body that it was given, so it may give out the same one again; if
-// Base does not within a second of an answer, that answer is the caller's. (Bodies
-// that http.NewRequest makes of what is in memory need no such wait.)
+// Otherwise the caller gets the 401. GetBody is not called while Base may still
+// read the body that it was given, so it may give out the same one again: a body
+// that Base has not closed 100 ms after an answer is taken from it. (Those that
+// http.NewRequest makes of what is in memory need none of this.)
 //
 // A Transport is safe for concurrent use. Its fields may not be changed after
 // the first request.
@@ -153,8 +153,9 @@ func (t *Transport) CloseIdleConnections() {
 }
 
 // closePatience is how long a request that is to be sent again waits for Base
-// to close the body of the attempt before.
-const closePatience = time.Second
+// to close the body of the attempt before. What it has not sent by then it need
+// not; and net/http's HTTP/2 forgets to close one when a GOAWAY comes.
+const closePatience = 100 * time.Millisecond
 
 // exchange is one call of RoundTrip. One goroutine uses it.
 type exchange struct {
@@ -265,7 +266,7 @@ func (x *exchange) open() (io.ReadCloser, bool) {
 	if x.req.Body == nil || x.req.Body == http.NoBody {
 		return x.req.Body, true
 	}
-	if x.handed != nil && !x.handed.wait(x.req.Context()) {
+	if x.handed != nil && !x.handed.release(x.req.Context()) {
 		return nil, false
 	}
 	body, err := x.req.GetBody()
@@ -317,8 +318,9 @@ func (h *handedBodies) getBody(getBody func() (io.ReadCloser, error)) func() (io
 	}
 }
 
-// wait reports whether Base is done with all of them before long.
-func (h *handedBodies) wait(ctx context.Context) bool {
+// release waits until Base is done with all of them, or takes from it, before
+// long, those that it does not read. It reports whether there is none left.
+func (h *handedBodies) release(ctx context.Context) bool {
 	h.mu.Lock()
 	list := h.list
 	h.mu.Unlock()
@@ -333,7 +335,9 @@ func (h *handedBodies) wait(ctx context.Context) bool {
 		select {
 		case <-b.done:
 		case <-ctx.Done():
-			return false
+			if !b.take() {
+				return false
+			}
 		}
 	}
 	return true
@@ -381,6 +385,19 @@ func (b *handedBody) Close() error {
 	b.finish()
 	b.mu.Unlock()
 	return err
+}
+
+// take closes a body that Base has left open, so that Base gets no more of it. It
+// reports whether no Read is under way.
+func (b *handedBody) take() bool {
+	b.mu.Lock()
+	free := b.reading == 0
+	b.closing = b.closing || free
+	b.mu.Unlock()
+	if free {
+		b.Close()
+	}
+	return free
 }
 
 // finish closes done, if all is over. mu is held.
