@@ -4,7 +4,6 @@
 package authsec
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -38,8 +36,7 @@ import (
 // sent once more, whatever its method: a 401 says that it was not acted upon.
 // Otherwise the caller gets the 401. GetBody is not called while Base may still
 // read the body that it was given, so it may give out the same one again: a body
-// that Base has not closed 100 ms after an answer is taken from it. (Those that
-// http.NewRequest makes of what is in memory need none of this.)
+// that Base has not closed 100 ms after an answer is taken from it.
 //
 // A Transport is safe for concurrent use. Its fields may not be changed after
 // the first request.
@@ -227,7 +224,7 @@ func (x *exchange) attempt(body io.ReadCloser) (*http.Response, error) {
 // this value of the Authorization header.
 func (x *exchange) roundTrip(body io.ReadCloser, authorization []string) (*http.Response, error) {
 	req := x.req
-	watched := req.GetBody != nil && body != nil && body != http.NoBody && !isSnapshot(body)
+	watched := req.GetBody != nil && body != nil && body != http.NoBody
 	if authorization != nil || x.sent || watched {
 		req = req.WithContext(req.Context())
 		req.Body = body
@@ -271,25 +268,6 @@ func (x *exchange) open() (io.ReadCloser, bool) {
 	}
 	body, err := x.req.GetBody()
 	return body, err == nil && body != nil
-}
-
-// snapshot is the type of the bodies that http.NewRequest makes of readers that
-// have a WriteTo.
-var snapshot = reflect.TypeOf(io.NopCloser(strings.NewReader("")))
-
-// isSnapshot reports whether body is one that http.NewRequest makes of what is in
-// memory: of those each GetBody has its own. net/http knows them too, and sends
-// them in one packet with their header, so they are not to be wrapped.
-func isSnapshot(body io.ReadCloser) bool {
-	v := reflect.ValueOf(body)
-	if v.Type() != snapshot {
-		return false
-	}
-	switch v.Field(0).Interface().(type) {
-	case *bytes.Buffer, *bytes.Reader, *strings.Reader:
-		return true
-	}
-	return false
 }
 
 // handedBodies are the bodies that Base was given for one request, or got itself

@@ -1235,30 +1235,6 @@ func TestTransportWaitsForAReadUnderWay(t *testing.T) {
 	}
 }
 
-// net/http sends what it knows to be in memory together with its header, so it
-// has to see it.
-func TestTransportHandsOverBodiesInMemoryAsTheyAre(t *testing.T) {
-	for name, body := range map[string]io.Reader{
-		"strings.Reader": strings.NewReader("x"), "bytes.Reader": bytes.NewReader([]byte("x")), "bytes.Buffer": bytes.NewBufferString("x"),
-	} {
-		req, err := http.NewRequest(http.MethodPost, api, body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		base := baseFunc(func(got *http.Request) (*http.Response, error) {
-			if got.Body != req.Body {
-				t.Errorf("%s: Base got a body of type %T, want the request's own", name, got.Body)
-			}
-			return statuses(200).RoundTrip(got)
-		})
-		resp, err := to(staticSource(), base).RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-	}
-}
-
 // rewound is a body of which there is only one, and which goes back to its
 // beginning when it is asked for again.
 type rewound struct {
