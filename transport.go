@@ -296,13 +296,14 @@ func (h *handedBodies) getBody(getBody func() (io.ReadCloser, error)) func() (io
 	}
 }
 
-// release waits until Base is done with all of them, or takes from it, before
-// long, those that it does not read. It reports whether there is none left.
+// release waits until Base is done with all of them, or takes from it, after
+// closePatience, those that it does not read. It reports whether there is none
+// left, and ctx has not ended.
 func (h *handedBodies) release(ctx context.Context) bool {
 	h.mu.Lock()
 	list := h.list
 	h.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, closePatience)
+	patience, cancel := context.WithTimeout(ctx, closePatience)
 	defer cancel()
 	for _, b := range list {
 		select {
@@ -312,8 +313,8 @@ func (h *handedBodies) release(ctx context.Context) bool {
 		}
 		select {
 		case <-b.done:
-		case <-ctx.Done():
-			if !b.take() {
+		case <-patience.Done():
+			if ctx.Err() != nil || !b.take() {
 				return false
 			}
 		}

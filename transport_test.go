@@ -1140,6 +1140,35 @@ func TestTransportWaitsForTheBodyToBeClosed(t *testing.T) {
 	}
 }
 
+// A context that ends while Base has not closed the body ends the wait for it,
+// and the answer is the caller's.
+func TestTransportDoesNotWaitForTheBodyBeyondTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		defer cancel()
+		outcomes := statuses(401)
+		var handed io.ReadCloser
+		base := baseFunc(func(req *http.Request) (*http.Response, error) {
+			handed, req.Body = req.Body, http.NoBody
+			return outcomes.RoundTrip(req)
+		})
+		var b bodies
+		began := time.Now()
+		resp, err := to(renewingTo(secondToken), base).RoundTrip(b.request(ctx, http.MethodPost, api, "the body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); resp.StatusCode != http.StatusUnauthorized || took != 30*time.Millisecond {
+			t.Errorf("got %d after %v, want 401 after 30ms", resp.StatusCode, took)
+		}
+		checkUnread(t, resp)
+		if opened, _ := b.counts(); opened != 1 {
+			t.Errorf("got %d bodies opened, want the first alone", opened)
+		}
+		handed.Close()
+	})
+}
+
 // Base may get a body by GetBody itself, as net/http does where a kept connection
 // turns out to be dead.
 func TestTransportWaitsForABodyThatBaseGot(t *testing.T) {
