@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -166,42 +167,42 @@ func TestProductionTimeout(t *testing.T) {
 
 // A refused token is replaced at once; a second one within a second is not.
 func TestProductionSecondRevocation(t *testing.T) {
-	srv, api := productionServer(t)
-	_, client, err := newProductionClient(authsectest.TenantID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again := func() {
-		srv.Revoke(authsectest.ClientID)
-		srv.Delegate(authsectest.ClientID, authsectest.Delegation{Audience: []string{"billing-api"}})
-	}
-	get := func() int {
-		resp, err := client.Get(api.URL)
+	synctest.Test(t, func(t *testing.T) {
+		srv := authsectest.NewInMemoryServer()
+		srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+		src, err := authsec.NewSource(srv.Config(authsectest.ClientID))
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Body.Close()
-		return resp.StatusCode
-	}
-	if got := get(); got != http.StatusOK {
-		t.Fatalf("got %d, want 200", got)
-	}
-	again()
-	began := time.Now()
-	if got := get(); got != http.StatusOK {
-		t.Errorf("after a revocation: got %d, want 200", got)
-	}
-	again()
-	if got := get(); got != http.StatusUnauthorized && time.Since(began) < time.Second {
-		t.Errorf("after a second revocation at once: got %d, want 401", got)
-	}
-	deadline := time.Now().Add(20 * time.Second)
-	for get() != http.StatusOK {
-		if time.Now().After(deadline) {
-			t.Fatal("the second revocation was never survived")
+		client := &http.Client{Transport: &authsec.Transport{
+			Source: src,
+			Base:   authsectest.RoundTripper(srv.API(nil)),
+			Hosts:  []string{"billing.example.com"},
+		}}
+		again := func() {
+			srv.Revoke(authsectest.ClientID)
+			srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		check := func(when string, want int) {
+			t.Helper()
+			resp, err := client.Get("https://billing.example.com/")
+			if err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("%s: got %d, want %d", when, resp.StatusCode, want)
+			}
+		}
+		check("at first", http.StatusOK)
+		again()
+		check("after a revocation", http.StatusOK)
+		again()
+		time.Sleep(time.Second - 1)
+		check("after a second within a second", http.StatusUnauthorized)
+		time.Sleep(1)
+		check("a second after the first", http.StatusOK)
+	})
 }
 
 // A client that retries, over a Transport that does: the attempts multiply.
