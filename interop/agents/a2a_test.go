@@ -105,7 +105,7 @@ func askA2A(ctx context.Context, client *a2aclient.Client) (string, error) {
 }
 
 func TestA2A(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	url := a2aServer(t, s, remote{}, guarded(s))
 	src, client, err := newA2A(ctx, s.Config(url), url)
 	if err != nil {
@@ -119,7 +119,7 @@ func TestA2A(t *testing.T) {
 }
 
 func TestA2AReplacesToken(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	url := a2aServer(t, s, remote{}, guarded(s))
 	_, client, err := newA2A(ctx, s.Config(url), url)
 	if err != nil {
@@ -131,7 +131,7 @@ func TestA2AReplacesToken(t *testing.T) {
 // Events arrive while the remote agent is still at work. A revocation leaves
 // the stream alone.
 func TestA2AStream(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	agent := remote{hold: make(chan struct{})}
 	url := a2aServer(t, s, agent, guarded(s))
 	_, client, err := newA2A(ctx, s.Config(url), url)
@@ -159,7 +159,7 @@ func TestA2AStream(t *testing.T) {
 
 // A card may name any URL. The token goes to the hosts that are listed.
 func TestA2ACardThatLeadsElsewhere(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	outside := itest.New(t)
 	elsewhere := outside.Serve(t, a2asrv.NewJSONRPCHandler(a2asrv.NewHandler(remote{})))
 	host := s.Serve(t, a2asrv.NewStaticAgentCardHandler(card(elsewhere.URL)))
@@ -177,7 +177,7 @@ func TestA2ACardThatLeadsElsewhere(t *testing.T) {
 
 // An agent that verifies the tokens of those who call it.
 func TestA2AServer(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	v, err := verify.New(verify.Config{BaseURL: s.URL, Tenants: []string{authsectest.TenantID}, Audience: "billing-api", HTTPClient: s.Client()})
 	if err != nil {
 		t.Fatal(err)

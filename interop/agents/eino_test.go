@@ -88,7 +88,7 @@ func TestEino(t *testing.T) {
 		"replace": func(t *testing.T, s *itest.Stack, _ *authsec.Source, ask func() error) { s.Replace(t, ask) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, s := timely(t), itest.New(t)
+			ctx, s := itest.Timely(t), itest.New(t)
 			src, api := billing(t, s, plain)
 			m := einoModel{new([]*schema.ToolInfo)}
 			agent, err := newEino(ctx, src, api.URL+"/v1", m)

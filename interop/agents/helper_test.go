@@ -5,25 +5,16 @@
 package agents_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/interop/internal/itest"
 )
-
-// timely is a context for one whole test.
-func timely(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 // billing starts an API whose answer is text, and makes a source of its tokens.
 func billing(t *testing.T, s *itest.Stack, text func() string) (*authsec.Source, *httptest.Server) {

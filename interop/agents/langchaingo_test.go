@@ -79,7 +79,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 func TestLangchaingo(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	src, api := billing(t, s, plain)
 	model := &script{}
 	executor, err := newLangchain(src, api.URL+"/v1", model)
@@ -103,7 +103,7 @@ func TestLangchaingo(t *testing.T) {
 }
 
 func TestLangchaingoReplacesToken(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	src, api := billing(t, s, plain)
 	model := &script{}
 	executor, err := newLangchain(src, api.URL+"/v1", model)
@@ -126,7 +126,7 @@ func TestLangchaingoReplacesToken(t *testing.T) {
 // A model that does what the text of an answer tells it reaches nothing outside,
 // and the run goes on.
 func TestLangchaingoSteeredModel(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	outside := itest.New(t) // a stack of its own: its server counts what it gets
 	elsewhere := outside.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "thanks") }))
 	lure := elsewhere.URL + "/v1/collect?all=1"

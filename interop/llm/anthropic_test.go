@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
-	"testing"
 
 	"github.com/anthropics/anthropic-sdk-go"
 	"github.com/anthropics/anthropic-sdk-go/option"
@@ -77,109 +75,46 @@ func askAnthropic(ctx context.Context, client anthropic.Client) error {
 	return err
 }
 
-func TestAnthropic(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	api := s.API(t, anthropicGateway, "billing:read")
-	src, client, err := newAnthropic(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused, without := s.Live(t, src, func() error { return askAnthropic(ctx, client) })
-	if e := (*anthropic.Error)(nil); !errors.As(refused, &e) || e.StatusCode != http.StatusUnauthorized {
-		t.Errorf("of a token that was just revoked: %v, want an *anthropic.Error with the status 401", refused)
-	} else {
-		s.CheckNoToken(t, string(e.DumpResponse(true)))
-		s.CheckNoToken(t, string(e.DumpRequest(true)))
-	}
-	s.CheckNotDelegated(t, without)
-}
-
-func TestAnthropicReplacesToken(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	api := s.API(t, anthropicGateway, "billing:read")
-	_, client, err := newAnthropic(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Replace(t, func() error { return askAnthropic(ctx, client) })
-}
-
-// A real key in the environment stays there.
-func TestAnthropicIgnoresKey(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	t.Setenv("ANTHROPIC_API_KEY", "real-key")
-	api := s.API(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(fmt.Sprint(r.Header), "real-key") {
-			t.Error("the key of the environment went along")
-		}
-		anthropicGateway.ServeHTTP(w, r)
-	}))
-	_, client, err := newAnthropic(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := askAnthropic(ctx, client); err != nil {
-		t.Fatal(err)
-	}
-	s.CheckSeen(t)
-}
-
-// Deltas arrive while the gateway is still sending. A revocation leaves the
-// stream alone.
-func TestAnthropicStream(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	g := anthropicGateway
-	g.next = make(chan struct{})
-	api := s.API(t, g, "billing:read")
-	_, client, err := newAnthropic(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+func streamAnthropic(ctx context.Context, client anthropic.Client, first func()) (text string, err error) {
 	stream := client.Messages.NewStreaming(ctx, anthropicQuestion)
 	defer stream.Close()
-	var text string
 	for stream.Next() {
 		delta := stream.Current().Delta.Text
 		if text == "" && delta != "" {
-			s.Revoke()
-			close(g.next) // now the gateway may go on
+			first()
 		}
 		text += delta
 	}
-	if err := stream.Err(); err != nil || text != "hello" {
-		t.Errorf("text %q, error %v", text, err)
+	return text, stream.Err()
+}
+
+func ofAnthropic(c anthropic.Client) client {
+	return client{
+		ask: func(ctx context.Context) error { return askAnthropic(ctx, c) },
+		model: func(ctx context.Context) error {
+			_, err := c.Models.Get(ctx, "m", anthropic.ModelGetParams{})
+			return err
+		},
+		stream: func(ctx context.Context, first func()) (string, error) { return streamAnthropic(ctx, c, first) },
 	}
 }
 
-// How often a gateway is asked that answers 503 for good.
-func TestAnthropicAttempts(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	api := s.API(t, overloaded)
-	_, both, err := newAnthropic(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sdk, err := anthropicOnce(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	get := func(c anthropic.Client) func() error {
-		return func() error { _, err := c.Models.Get(ctx, "m", anthropic.ModelGetParams{}); return err }
-	}
-	for _, c := range []struct {
-		name string
-		call func() error
-		want int
-	}{
-		{"GET, both retry", get(both), 12},
-		{"POST, both retry", func() error { return askAnthropic(ctx, both) }, 3},
-		{"GET, the SDK retries", get(sdk), 3},
-		{"POST, the SDK retries", func() error { return askAnthropic(ctx, sdk) }, 3},
-	} {
-		got := attempts(t, s, c.call)
-		t.Logf("%s: %d attempts", c.name, got)
-		if got != c.want {
-			t.Errorf("%s: %d attempts, want %d", c.name, got, c.want)
+var anthropicSDK = sdk{
+	gateway: anthropicGateway,
+	key:     "ANTHROPIC_API_KEY",
+	connect: func(cfg authsec.Config, url string) (*authsec.Source, client, error) {
+		src, c, err := newAnthropic(cfg, url)
+		return src, ofAnthropic(c), err
+	},
+	once: func(cfg authsec.Config, url string) (client, error) {
+		c, err := anthropicOnce(cfg, url)
+		return ofAnthropic(c), err
+	},
+	refusal: func(err error) ([]byte, bool) {
+		e, ok := errors.AsType[*anthropic.Error](err)
+		if !ok || e.StatusCode != http.StatusUnauthorized {
+			return nil, false
 		}
-	}
+		return append(e.DumpResponse(true), e.DumpRequest(true)...), true
+	},
 }

@@ -7,22 +7,10 @@ package llm_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"testing"
-	"time"
-
-	"github.com/authsec-go/authsec/interop/internal/itest"
 )
-
-// timely is a context for one whole test.
-func timely(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 // gateway answers as a model does: with answer, or to a request for a stream
 // with two events, the second once next allows.
@@ -54,13 +42,3 @@ var overloaded = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Retry-After-Ms", "1")
 	http.Error(w, "overloaded", http.StatusServiceUnavailable)
 })
-
-// attempts is how many requests a call leads to.
-func attempts(t *testing.T, s *itest.Stack, call func() error) int {
-	t.Helper()
-	before := s.Requests()
-	if err := call(); err == nil {
-		t.Error("no error of a 503 that lasts")
-	}
-	return s.Requests() - before
-}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/authsec-go/authsec"
@@ -70,21 +69,45 @@ func askOpenAI(ctx context.Context, client openai.Client) error {
 	return err
 }
 
-func TestOpenAI(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	api := s.Serve(t, openAIErrors(s.Server.API(openAIGateway, "billing:read")))
-	src, client, err := newOpenAI(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
+func streamOpenAI(ctx context.Context, client openai.Client, first func()) (text string, err error) {
+	stream := client.Chat.Completions.NewStreaming(ctx, openAIQuestion)
+	defer stream.Close()
+	for stream.Next() {
+		if text == "" {
+			first()
+		}
+		text += stream.Current().Choices[0].Delta.Content
 	}
-	refused, without := s.Live(t, src, func() error { return askOpenAI(ctx, client) })
-	if e := (*openai.Error)(nil); !errors.As(refused, &e) || e.StatusCode != http.StatusUnauthorized {
-		t.Errorf("of a token that was just revoked: %v, want an *openai.Error with the status 401", refused)
-	} else {
-		s.CheckNoToken(t, string(e.DumpResponse(true)))
-		s.CheckNoToken(t, string(e.DumpRequest(true)))
+	return text, stream.Err()
+}
+
+func ofOpenAI(c openai.Client) client {
+	return client{
+		ask:    func(ctx context.Context) error { return askOpenAI(ctx, c) },
+		model:  func(ctx context.Context) error { _, err := c.Models.Get(ctx, "m"); return err },
+		stream: func(ctx context.Context, first func()) (string, error) { return streamOpenAI(ctx, c, first) },
 	}
-	s.CheckNotDelegated(t, without)
+}
+
+var openAI = sdk{
+	gateway: openAIGateway,
+	key:     "OPENAI_API_KEY",
+	refuse:  openAIErrors,
+	connect: func(cfg authsec.Config, url string) (*authsec.Source, client, error) {
+		src, c, err := newOpenAI(cfg, url)
+		return src, ofOpenAI(c), err
+	},
+	once: func(cfg authsec.Config, url string) (client, error) {
+		c, err := openAIOnce(cfg, url)
+		return ofOpenAI(c), err
+	},
+	refusal: func(err error) ([]byte, bool) {
+		e, ok := errors.AsType[*openai.Error](err)
+		if !ok || e.StatusCode != http.StatusUnauthorized {
+			return nil, false
+		}
+		return append(e.DumpResponse(true), e.DumpRequest(true)...), true
+	},
 }
 
 // openAIErrors gives refusals the form of OpenAI's.
@@ -116,104 +139,11 @@ func (w *errorWriter) Write(p []byte) (int, error) {
 // Of a refusal in another form, the SDK tells that alone, and no status. What
 // follows it says more.
 func TestOpenAIForeignError(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	api := s.API(t, openAIGateway, "billing:read")
-	src, client, err := newOpenAI(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused, without := s.Live(t, src, func() error { return askOpenAI(ctx, client) })
+	ctx, s := itest.Timely(t), itest.New(t)
+	src, c := openAI.to(t, s, s.Server.API(openAIGateway, "billing:read"))
+	refused, without := s.Live(t, src, func() error { return c.ask(ctx) })
 	if e := (*openai.Error)(nil); errors.As(refused, &e) {
 		t.Errorf("of a 401 with {\"error\":\"invalid_token\"}: an *openai.Error, want none: %v", refused)
 	}
 	s.CheckNotDelegated(t, without)
-}
-
-func TestOpenAIReplacesToken(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	api := s.API(t, openAIGateway, "billing:read")
-	_, client, err := newOpenAI(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Replace(t, func() error { return askOpenAI(ctx, client) })
-}
-
-// A real key in the environment stays there.
-func TestOpenAIIgnoresKey(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	t.Setenv("OPENAI_API_KEY", "real-key")
-	api := s.API(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(fmt.Sprint(r.Header), "real-key") {
-			t.Error("the key of the environment went along")
-		}
-		openAIGateway.ServeHTTP(w, r)
-	}))
-	_, client, err := newOpenAI(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := askOpenAI(ctx, client); err != nil {
-		t.Fatal(err)
-	}
-	s.CheckSeen(t)
-}
-
-// Deltas arrive while the gateway is still sending. A revocation leaves the
-// stream alone.
-func TestOpenAIStream(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	g := openAIGateway
-	g.next = make(chan struct{})
-	api := s.API(t, g, "billing:read")
-	_, client, err := newOpenAI(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream := client.Chat.Completions.NewStreaming(ctx, openAIQuestion)
-	defer stream.Close()
-	var text string
-	for stream.Next() {
-		if text == "" {
-			s.Revoke()
-			close(g.next) // now the gateway may go on
-		}
-		text += stream.Current().Choices[0].Delta.Content
-	}
-	if err := stream.Err(); err != nil || text != "hello" {
-		t.Errorf("text %q, error %v", text, err)
-	}
-}
-
-// How often a gateway is asked that answers 503 for good.
-func TestOpenAIAttempts(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
-	api := s.API(t, overloaded)
-	_, both, err := newOpenAI(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sdk, err := openAIOnce(s.Config(api.URL), api.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	get := func(c openai.Client) func() error {
-		return func() error { _, err := c.Models.Get(ctx, "m"); return err }
-	}
-	for _, c := range []struct {
-		name string
-		call func() error
-		want int
-	}{
-		{"GET, both retry", get(both), 12},
-		{"POST, both retry", func() error { return askOpenAI(ctx, both) }, 3},
-		{"GET, the SDK retries", get(sdk), 3},
-		{"POST, the SDK retries", func() error { return askOpenAI(ctx, sdk) }, 3},
-	} {
-		got := attempts(t, s, c.call)
-		t.Logf("%s: %d attempts", c.name, got)
-		if got != c.want {
-			t.Errorf("%s: %d attempts, want %d", c.name, got, c.want)
-		}
-	}
 }

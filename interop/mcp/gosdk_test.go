@@ -1,6 +1,7 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Package mcp_test drives MCP clients and servers with delegation tokens.
 package mcp_test
 
 import (
@@ -90,7 +91,7 @@ var modes = map[string]bool{"session": false, "stateless": true}
 func TestGoSDK(t *testing.T) {
 	for name, stateless := range modes {
 		t.Run(name, func(t *testing.T) {
-			ctx, s := timely(t), itest.New(t)
+			ctx, s := itest.Timely(t), itest.New(t)
 			api := s.API(t, invoices(stateless), "billing:read")
 			cfg := s.Config(api.URL)
 			src, session, err := connect(ctx, cfg, api.URL)
@@ -139,7 +140,7 @@ func TestGoSDK(t *testing.T) {
 func TestGoSDKReplacesToken(t *testing.T) {
 	for name, stateless := range modes {
 		t.Run(name, func(t *testing.T) {
-			ctx, s := timely(t), itest.New(t)
+			ctx, s := itest.Timely(t), itest.New(t)
 			api := s.API(t, invoices(stateless), "billing:read")
 			_, session, err := connect(ctx, s.Config(api.URL), api.URL)
 			if err != nil {
@@ -158,7 +159,7 @@ func TestGoSDKReplacesToken(t *testing.T) {
 func TestGoSDKKeepsSession(t *testing.T) {
 	for name, stateless := range modes {
 		t.Run(name, func(t *testing.T) {
-			ctx, s := timely(t), itest.New(t)
+			ctx, s := itest.Timely(t), itest.New(t)
 			api := s.API(t, invoices(stateless), "billing:read")
 			src, session, err := connectKept(ctx, s.Config(api.URL), api.URL)
 			if err != nil {
@@ -178,7 +179,7 @@ func TestGoSDKKeepsSession(t *testing.T) {
 
 // A server that refuses a good token ends neither the session nor the token.
 func TestGoSDKKeepsSessionWhenForbidden(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	forbid := make(chan struct{}, 1)
 	next := invoices(false)
 	api := s.API(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

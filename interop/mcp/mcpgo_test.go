@@ -71,7 +71,7 @@ var protocols = map[string][]client.ClientOption{"newest": nil, "session": {clie
 func TestMCPGo(t *testing.T) {
 	for name, opts := range protocols {
 		t.Run(name, func(t *testing.T) {
-			ctx, s := timely(t), itest.New(t)
+			ctx, s := itest.Timely(t), itest.New(t)
 			api := s.API(t, mcpGoServer(), "billing:read")
 			src, c, err := connectMCPGo(ctx, s.Config(api.URL), api.URL, opts...)
 			if err != nil {
@@ -90,7 +90,7 @@ func TestMCPGo(t *testing.T) {
 }
 
 func TestMCPGoReplacesToken(t *testing.T) {
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	api := s.API(t, mcpGoServer(), "billing:read")
 	_, c, err := connectMCPGo(ctx, s.Config(api.URL), api.URL)
 	if err != nil {
@@ -104,7 +104,7 @@ func TestMCPGoReplacesToken(t *testing.T) {
 func TestMCPGoServer(t *testing.T) {
 	for name, opts := range protocols {
 		t.Run(name, func(t *testing.T) {
-			ctx, s := timely(t), itest.New(t)
+			ctx, s := itest.Timely(t), itest.New(t)
 			v, err := verify.New(verify.Config{BaseURL: s.URL, Tenants: []string{authsectest.TenantID}, Audience: "billing-api", HTTPClient: s.Client()})
 			if err != nil {
 				t.Fatal(err)

@@ -98,7 +98,7 @@ func who(t *testing.T, ctx context.Context, session *mcp.ClientSession) (info st
 func TestServerSeesPermissions(t *testing.T) {
 	for name, stateless := range modes {
 		t.Run(name, func(t *testing.T) {
-			ctx, s := timely(t), itest.New(t)
+			ctx, s := itest.Timely(t), itest.New(t)
 			api := s.Serve(t, billing(t, s, stateless))
 			src, session, err := connect(ctx, s.Config(api.URL), api.URL)
 			if err != nil {
@@ -165,7 +165,7 @@ func post(t *testing.T, ctx context.Context, url, authorization, session, body s
 
 func TestServerRefusesBadTokens(t *testing.T) {
 	const client = "9b477e30-3989-4c12-926c-3945a59f7620"
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	api := s.Serve(t, billing(t, s, false))
 	issue := func(d authsectest.Delegation) string { return "Bearer " + s.Server.Delegate(client, d) }
 	good := issue(authsectest.Delegation{Audience: itest.Audience})
@@ -201,7 +201,7 @@ func TestServerRefusesBadTokens(t *testing.T) {
 // One agent can't go on with another's session, whatever its token permits.
 func TestServerBindsSessionToAgent(t *testing.T) {
 	const other = "9b477e30-3989-4c12-926c-3945a59f7620"
-	ctx, s := timely(t), itest.New(t)
+	ctx, s := itest.Timely(t), itest.New(t)
 	api := s.Serve(t, billing(t, s, false))
 	bearer := func(id string) string {
 		return "Bearer " + s.Server.Delegate(id, authsectest.Delegation{Audience: itest.Audience})

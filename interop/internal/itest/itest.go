@@ -40,6 +40,13 @@ func init() {
 	http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
 }
 
+// Timely is a context for one whole test.
+func Timely(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // Stack is an AuthSec server with one agent, authsectest.ClientID.
 type Stack struct {
 	*authsectest.Server

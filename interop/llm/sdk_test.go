@@ -1,0 +1,149 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package llm_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/interop/internal/itest"
+)
+
+// sdk is one of the SDKs as the tests see it.
+type sdk struct {
+	gateway gateway
+	key     string                          // the variable of the environment that holds a key
+	refuse  func(http.Handler) http.Handler // gives refusals the vendor's form; nil: any will do
+
+	// connect makes a client in which Transport and SDK retry, once one in which
+	// the SDK alone does.
+	connect func(cfg authsec.Config, url string) (*authsec.Source, client, error)
+	once    func(cfg authsec.Config, url string) (client, error)
+
+	// refusal returns what the SDK's own error of a 401 shows of request and
+	// answer, and whether err is one.
+	refusal func(err error) (shown []byte, ok bool)
+}
+
+// client is a client of an SDK.
+type client struct {
+	ask    func(context.Context) error                                      // a POST
+	model  func(context.Context) error                                      // a GET
+	stream func(ctx context.Context, first func()) (text string, err error) // calls first when some text has come
+}
+
+var sdks = map[string]sdk{"openai": openAI, "anthropic": anthropicSDK}
+
+// each runs a test with a client of each SDK.
+func each(t *testing.T, test func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk)) {
+	for name, sdk := range sdks {
+		t.Run(name, func(t *testing.T) { test(t, itest.Timely(t), itest.New(t), sdk) })
+	}
+}
+
+// to makes a client for h.
+func (k sdk) to(t *testing.T, s *itest.Stack, h http.Handler) (*authsec.Source, client) {
+	t.Helper()
+	api := s.Serve(t, h)
+	src, c, err := k.connect(s.Config(api.URL), api.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src, c
+}
+
+func TestLifeOfADelegation(t *testing.T) {
+	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
+		api := s.Server.API(sdk.gateway, "billing:read")
+		if sdk.refuse != nil {
+			api = sdk.refuse(api)
+		}
+		src, c := sdk.to(t, s, api)
+		refused, without := s.Live(t, src, func() error { return c.ask(ctx) })
+		shown, ok := sdk.refusal(refused)
+		if !ok {
+			t.Errorf("of a token that was just revoked: %v, want the SDK's error with the status 401", refused)
+		}
+		s.CheckNoToken(t, string(shown))
+		s.CheckNotDelegated(t, without)
+	})
+}
+
+func TestReplacesToken(t *testing.T) {
+	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
+		_, c := sdk.to(t, s, s.Server.API(sdk.gateway, "billing:read"))
+		s.Replace(t, func() error { return c.ask(ctx) })
+	})
+}
+
+// A real key in the environment stays there.
+func TestIgnoresKey(t *testing.T) {
+	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
+		t.Setenv(sdk.key, "real-key")
+		_, c := sdk.to(t, s, s.Server.API(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(fmt.Sprint(r.Header), "real-key") {
+				t.Error("the key of the environment went along")
+			}
+			sdk.gateway.ServeHTTP(w, r)
+		})))
+		if err := c.ask(ctx); err != nil {
+			t.Fatal(err)
+		}
+		s.CheckSeen(t)
+	})
+}
+
+// Deltas arrive while the gateway is still sending. A revocation leaves the
+// stream alone.
+func TestStream(t *testing.T) {
+	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
+		g := sdk.gateway
+		g.next = make(chan struct{})
+		_, c := sdk.to(t, s, s.Server.API(g, "billing:read"))
+		text, err := c.stream(ctx, func() {
+			s.Revoke()
+			close(g.next) // now the gateway may go on
+		})
+		if err != nil || text != "hello" {
+			t.Errorf("text %q, error %v", text, err)
+		}
+	})
+}
+
+// How often a gateway is asked that answers 503 for good.
+func TestAttempts(t *testing.T) {
+	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
+		api := s.API(t, overloaded)
+		_, both, err := sdk.connect(s.Config(api.URL), api.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		once, err := sdk.once(s.Config(api.URL), api.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			name string
+			call func(context.Context) error
+			want int
+		}{
+			{"GET, both retry", both.model, 12},
+			{"POST, both retry", both.ask, 3},
+			{"GET, the SDK retries", once.model, 3},
+			{"POST, the SDK retries", once.ask, 3},
+		} {
+			before := s.Requests()
+			if err := c.call(ctx); err == nil {
+				t.Errorf("%s: no error of a 503 that lasts", c.name)
+			}
+			if got := s.Requests() - before; got != c.want {
+				t.Errorf("%s: %d attempts, want %d", c.name, got, c.want)
+			}
+		}
+	})
+}
