@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/authsec-go/authsec/internal/bearer"
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/oauth2"
 )
@@ -411,7 +412,7 @@ func (e *endpoint) read(r *reply) (*grant, error) {
 		return nil, fail("it has no token")
 	case len(token) > maxToken:
 		return nil, fail("its token is longer than %d bytes", maxToken)
-	case !isB64Token(token):
+	case !bearer.IsToken(token):
 		return nil, fail("its token has characters that no bearer token has (RFC 6750, section 2.1)")
 	case status != "" && status != "active":
 		return nil, fail("its status is %q, not active", cut(e.clean(status, r.authorization, token), 40))
@@ -554,19 +555,6 @@ func clockCorrection(date time.Time, age time.Duration, sent, received time.Time
 		return 0
 	}
 	return greatest
-}
-
-// isB64Token reports whether s is RFC 6750's b64token (section 2.1).
-func isB64Token(s string) bool {
-	s = strings.TrimRight(s, "=")
-	for _, c := range []byte(s) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._~+/", c) >= 0:
-		default:
-			return false
-		}
-	}
-	return s != ""
 }
 
 // fieldReader reads typed fields of a decoded JSON object. A field that is

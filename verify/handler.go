@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/internal/bearer"
 )
 
 // The error codes of RFC 6750, section 3.1, and of RFC 6749, section 4.1.2.1.
@@ -92,23 +93,10 @@ func bearerToken(h http.Header) (string, *refusal) {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return "", none
 	}
-	if token = strings.TrimLeft(token, " "); !isB64Token(token) {
+	if token = strings.TrimLeft(token, " "); !bearer.IsToken(token) {
 		return "", &refusal{status: http.StatusBadRequest, code: invalidRequest, reason: "a malformed Authorization header"}
 	}
 	return token, nil
-}
-
-// isB64Token reports whether s is RFC 6750's b64token (section 2.1).
-func isB64Token(s string) bool {
-	s = strings.TrimRight(s, "=")
-	for _, c := range []byte(s) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._~+/", c) >= 0:
-		default:
-			return false
-		}
-	}
-	return s != ""
 }
 
 // answerTo is what to answer to an error of Verify.

@@ -30,6 +30,19 @@ func testSidecar(t *testing.T, src *authsec.Source) *sidecar {
 	return newSidecar(src, u, &proxyFlags{attempts: 1}, slog.New(slog.DiscardHandler))
 }
 
+// silentSidecar is one whose AuthSec server takes an hour to answer, in a bubble.
+func silentSidecar(t *testing.T) *sidecar {
+	t.Helper()
+	srv := authsectest.NewInMemoryServer()
+	srv.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: 24 * time.Hour})
+	srv.SetLatency(time.Hour)
+	src, err := authsec.NewSource(srv.Config(authsectest.ClientID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return testSidecar(t, src)
+}
+
 func TestReadyzGetsATokenAndHealthzNeedsNone(t *testing.T) {
 	srv, _ := agent(t)
 	api := startAPI(t, srv, nil, nil)
@@ -62,14 +75,7 @@ func TestReadyzGetsATokenAndHealthzNeedsNone(t *testing.T) {
 
 func TestReadyzIsBoundedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := authsectest.NewInMemoryServer()
-		srv.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: 24 * time.Hour})
-		srv.SetLatency(time.Hour)
-		src, err := authsec.NewSource(srv.Config(authsectest.ClientID))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, w, began := testSidecar(t, src), httptest.NewRecorder(), time.Now()
+		s, w, began := silentSidecar(t), httptest.NewRecorder(), time.Now()
 		s.healthHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 		if took := time.Since(began); w.Code != 503 || took != readyTimeout {
 			t.Errorf("readyz %d after %v, want 503 after %v", w.Code, took, readyTimeout)
