@@ -200,7 +200,7 @@ func TestProductionSecondRevocation(t *testing.T) {
 		again()
 		time.Sleep(time.Second - 1)
 		check("after a second within a second", http.StatusUnauthorized)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		check("a second after the first", http.StatusOK)
 	})
 }
