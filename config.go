@@ -4,6 +4,7 @@
 package authsec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/authsec-go/authsec/internal/cache"
 	"github.com/authsec-go/authsec/internal/hosts"
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/oauth2"
@@ -30,6 +32,45 @@ const (
 	envAPIToken     = "AUTHSEC_API_TOKEN"
 	envAPITokenFile = "AUTHSEC_API_TOKEN_FILE"
 )
+
+// ErrCacheMiss is what [Cache.Get] returns where there is no entry.
+var ErrCacheMiss = cache.ErrMiss
+
+// ErrLeaseHeld is what [Leaser.Lease] returns while another holds the lease.
+var ErrLeaseHeld = cache.ErrLeaseHeld
+
+// Cache is a store that an agent's processes share, such as a directory
+// (package dircache) or Redis (package rediscache). A Source asks its memory
+// first, then the cache, then the server; it trusts what the cache returns as
+// little as what the network does. What is stored is the server's last answer,
+// good or bad, sealed by [Config.CacheKeys].
+//
+// Keys are 64 hexadecimal digits; they tell nothing of agent or server. An
+// implementation must be safe for concurrent use, end with its context, and let
+// no reader see half an entry. It may lose entries.
+type Cache interface {
+	// Get returns the entry of key, or ErrCacheMiss.
+	Get(ctx context.Context, key string) ([]byte, error)
+
+	// Put stores data as the entry of key, in place of what is there, for as long
+	// as ttl, which is over 0. The cache may not change or keep data's array.
+	Put(ctx context.Context, key string, data []byte, ttl time.Duration) error
+
+	// Delete removes the entry of key. That there is none is no error.
+	Delete(ctx context.Context, key string) error
+}
+
+// Leaser is a Cache that can also name one process of many. With it one asks
+// the server, and the others wait for what it is told, at most half of
+// [Config.FetchTimeout]. With a Cache that is no Leaser, all that find no entry ask.
+type Leaser interface {
+	Cache
+
+	// Lease takes the lease of key, which ends after ttl by itself, or fails with
+	// ErrLeaseHeld at once. Leases are apart from entries. release ends this
+	// lease, and no other that has been taken since; it is called once.
+	Lease(ctx context.Context, key string, ttl time.Duration) (release func(context.Context) error, err error)
+}
 
 // Config says which agent asks which server for its delegation token. BaseURL
 // and ClientID are required, and Hosts for [NewClient]; the zero value of every
@@ -83,6 +124,30 @@ type Config struct {
 	// do: for servers whose requests have no deadline and would pile up, and for a
 	// Source that another one has as its Credential.
 	FailFast bool
+
+	// Cache shares what the server says with the agent's other processes, so that
+	// any number of them ask it as one would. See [Cache]. nil: each process asks
+	// for itself.
+	Cache Cache
+
+	// CacheKeys seal what goes into Cache (AES-256-GCM, bound to BaseURL and
+	// ClientID): 32 random bytes each, the same in all processes. Whoever has one,
+	// and can read the Cache, has the token. The first seals, and all open: to
+	// rotate, add the new one at the end everywhere, then move it to the front
+	// everywhere, then drop the old one. Required with a Cache, unless
+	// StoreTokensUnsealed is set.
+	CacheKeys [][]byte
+
+	// StoreTokensUnsealed has the token go into Cache as it is, where all who can
+	// read the Cache have it, and all who can write to it have a say in the token
+	// that is sent. CacheKeys must be empty then.
+	StoreTokensUnsealed bool
+
+	// CacheTimeout bounds each single use of Cache. A cache that does not answer
+	// costs a fetch this once, one that is slow three times at most; one that does not
+	// answer is left alone for a while then:
+	// 1 s at first, up to a minute. 0: 250 ms.
+	CacheTimeout time.Duration
 
 	// Retry is for requests to the endpoint. A 429 is not repeated within a
 	// fetch, whatever it says.
@@ -233,16 +298,42 @@ func (cfg Config) validate() (Config, *url.URL, error) {
 	if err := cfg.Retry.validate("authsec: Config.Retry"); err != nil {
 		faults = append(faults, err)
 	}
+	cfg.validateCache(fault)
 	if len(cfg.Hosts) > 0 {
 		if _, err := hosts.Parse(cfg.Hosts); err != nil {
 			fault("Hosts: %w", err)
 		}
+	}
+	if cfg.CacheTimeout == 0 {
+		cfg.CacheTimeout = 250 * time.Millisecond
 	}
 	if cfg.FetchTimeout == 0 {
 		cfg.FetchTimeout = 30 * time.Second
 	}
 	cfg.Retry = cfg.Retry.withDefaults()
 	return cfg, base, errors.Join(faults...)
+}
+
+// validateCache reports the faults of what concerns the cache.
+func (cfg Config) validateCache(fault func(format string, args ...any)) {
+	if cfg.CacheTimeout < 0 {
+		fault("CacheTimeout: %v is negative", cfg.CacheTimeout)
+	}
+	for i, key := range cfg.CacheKeys {
+		if len(key) != cache.KeySize {
+			fault("CacheKeys: key %d has %d bytes, not %d", i, len(key), cache.KeySize)
+		}
+	}
+	switch {
+	case cfg.Cache == nil && len(cfg.CacheKeys) > 0:
+		fault("CacheKeys are set, but Cache is not")
+	case cfg.Cache == nil && cfg.StoreTokensUnsealed:
+		fault("StoreTokensUnsealed is set, but Cache is not")
+	case cfg.Cache != nil && len(cfg.CacheKeys) == 0 && !cfg.StoreTokensUnsealed:
+		fault("CacheKeys is empty: what goes into Cache is a secret: give a key of %d random bytes", cache.KeySize)
+	case len(cfg.CacheKeys) > 0 && cfg.StoreTokensUnsealed:
+		fault("CacheKeys and StoreTokensUnsealed are both set: set one of them")
+	}
 }
 
 // parseURL parses an absolute http or https URL without userinfo. Its errors
@@ -333,8 +424,8 @@ func (cfg Config) String() string {
 	if u, err := parseBaseURL(strings.TrimSpace(cfg.BaseURL), true); err == nil {
 		base = shorten(u.String(), cfg.ClientID)
 	}
-	return fmt.Sprintf("authsec.Config{BaseURL:%s ClientID:%s Credential:%t Keyfunc:%t Audience:%q RenewBefore:%v FetchTimeout:%v Hosts:%q}",
-		base, shortID(cfg.ClientID), cfg.Credential != nil, cfg.Keyfunc != nil, cfg.Audience, cfg.RenewBefore, cfg.FetchTimeout, safeHosts(cfg.Hosts))
+	return fmt.Sprintf("authsec.Config{BaseURL:%s ClientID:%s Credential:%t Keyfunc:%t Audience:%q RenewBefore:%v FetchTimeout:%v Cache:%t Hosts:%q}",
+		base, shortID(cfg.ClientID), cfg.Credential != nil, cfg.Keyfunc != nil, cfg.Audience, cfg.RenewBefore, cfg.FetchTimeout, cfg.Cache != nil, safeHosts(cfg.Hosts))
 }
 
 // LogValue gives slog what String tells.

@@ -1,0 +1,282 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cache is what an agent's processes share: the server's last word on
+// their delegation, sealed, in a store that may be slow, down, full or lying.
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	maxEntry = 4 << 20 // bytes of an entry; an answer is shorter
+
+	minPoll = 25 * time.Millisecond // between two looks for another process's result, at first
+	maxPoll = 500 * time.Millisecond
+
+	minRest = time.Second // for which a store that did not answer is left alone, at first
+	maxRest = time.Minute
+
+	// maxStuck is how many uses may be left behind that outlast their time-out.
+	// While there are so many the store is left alone.
+	maxStuck = 4
+)
+
+// ErrMiss and ErrLeaseHeld are the root package's ErrCacheMiss and ErrLeaseHeld.
+var (
+	ErrMiss      = errors.New("authsec: cache miss")
+	ErrLeaseHeld = errors.New("authsec: lease held by another")
+)
+
+// errResting: the store did not answer a while ago, and is left alone.
+var errResting = errors.New("the cache is left alone for a while")
+
+// Store is the root package's Cache.
+type Store interface {
+	Get(ctx context.Context, key string) ([]byte, error)
+	Put(ctx context.Context, key string, data []byte, ttl time.Duration) error
+	Delete(ctx context.Context, key string) error
+}
+
+// Leaser is the root package's Leaser.
+type Leaser interface {
+	Lease(ctx context.Context, key string, ttl time.Duration) (release func(context.Context) error, err error)
+}
+
+// Options make a Cache.
+type Options struct {
+	Store   Store
+	Keys    [][]byte // none: entries are not sealed
+	Server  string   // and
+	Agent   string   // what entries are bound to
+	Timeout time.Duration
+	Lease   time.Duration // how long a lease lasts
+	// Report hears of each use that failed, with what was done ("get", "put",
+	// "delete", "lease", "release"), of entries that don't open ("open"), and with
+	// nil of each use that did not fail. It must not block.
+	Report func(op string, err error)
+}
+
+// Cache is one agent's part of a store. It is safe for concurrent use. No call
+// waits for the store longer than a time-out, whatever the store does.
+type Cache struct {
+	Options
+	leaser Leaser // nil: the store has no leases
+	sealer *sealer
+	key    string
+
+	mu    sync.Mutex
+	rest  time.Time // until when the store is left alone
+	fails int       // time-outs in a row
+	stuck int       // uses that outlast their time-out
+}
+
+// New makes a Cache. Its error names a key that can't be one.
+func New(o Options) (*Cache, error) {
+	bound, key := binding(o.Server, o.Agent)
+	s, err := newSealer(o.Keys, bound)
+	if err != nil {
+		return nil, err
+	}
+	o.Keys = nil
+	leaser, _ := o.Store.(Leaser)
+	return &Cache{Options: o, leaser: leaser, sealer: s, key: key}, nil
+}
+
+// Await reads the entry until take, which is given each one that is new, accepts
+// it, or until this process is to ask the server: because it has the lease, or
+// nobody can have it, or others have had it for patience. Then it returns false,
+// and a release that ends the lease, to be called once.
+func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Entry) bool) (taken bool, release func()) {
+	release = func() {}
+	look := c.looker(take)
+	began := time.Now()
+	for wait := minPoll; ; wait = min(wait*3/2, maxPoll) {
+		taken, err := look(ctx)
+		if taken || err != nil || c.leaser == nil {
+			return taken, release
+		}
+		free, err := c.lease(ctx)
+		if err == nil { // what was missing may have come just before
+			if taken, _ = look(ctx); taken {
+				free()
+				return true, release
+			}
+			return false, free
+		}
+		if !errors.Is(err, ErrLeaseHeld) || time.Since(began) >= patience || !sleep(ctx, wait/2+rand.N(wait)) {
+			return false, release
+		}
+	}
+}
+
+// looker returns a func that reads the entry, and hands it to take if it has not
+// seen it before. Its error is not of an entry, but of the store.
+func (c *Cache) looker(take func(Entry) bool) func(context.Context) (taken bool, err error) {
+	last := ""
+	return func(ctx context.Context) (bool, error) {
+		stored, err := use(ctx, c, "get", func(ctx context.Context) ([]byte, error) { return c.Store.Get(ctx, c.key) }, nil)
+		if errors.Is(err, ErrMiss) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if string(stored) == last {
+			return false, nil
+		}
+		last = string(stored)
+		e, err := c.open(stored)
+		if err != nil {
+			c.Report("open", err)
+			return false, nil
+		}
+		return take(e), nil
+	}
+}
+
+func (c *Cache) open(stored []byte) (Entry, error) {
+	if len(stored) > maxEntry {
+		return Entry{}, fmt.Errorf("it is longer than %d bytes", maxEntry)
+	}
+	data, err := c.sealer.open(stored)
+	if err != nil {
+		return Entry{}, err
+	}
+	return decode(data)
+}
+
+// lease takes the lease, and returns what ends it.
+func (c *Cache) lease(ctx context.Context) (release func(), err error) {
+	end := func(free func(context.Context) error) {
+		// The caller's context may have ended. A lease that is not ended ends by itself.
+		use(context.Background(), c, "release", func(ctx context.Context) (struct{}, error) { return struct{}{}, free(ctx) }, nil)
+	}
+	free, err := use(ctx, c, "lease", func(ctx context.Context) (func(context.Context) error, error) {
+		free, err := c.leaser.Lease(ctx, c.key, c.Lease)
+		if err == nil && free == nil {
+			err = errors.New("it returned no release")
+		}
+		return free, err
+	}, end)
+	if err != nil {
+		return nil, err
+	}
+	return func() { end(free) }, nil
+}
+
+// Write stores e for ttl. What can't be replaced is deleted, so that no older
+// answer outlives a newer one.
+func (c *Cache) Write(ctx context.Context, e Entry, ttl time.Duration) {
+	data, err := e.encode()
+	if err != nil {
+		c.Report("put", err)
+		return
+	}
+	stored := c.sealer.seal(data)
+	_, err = use(ctx, c, "put", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, c.Store.Put(ctx, c.key, stored, ttl)
+	}, nil)
+	if err != nil {
+		use(ctx, c, "delete", func(ctx context.Context) (struct{}, error) { return struct{}{}, c.Store.Delete(ctx, c.key) }, nil)
+	}
+}
+
+// use calls f, which is the store's code and may fail, hang or panic, and waits
+// for it no longer than the time-out. late is given what comes after that.
+func use[T any](ctx context.Context, c *Cache, op string, f func(context.Context) (T, error), late func(T)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	var none T
+	if !c.mayUse() {
+		return none, errResting
+	}
+	limited, cancel := context.WithTimeout(ctx, c.Timeout)
+	results := make(chan result, 1)
+	abandoned := false // guarded by c.mu
+	go func() {
+		defer cancel()
+		r := result{err: errors.New("it ended its goroutine")}
+		defer func() {
+			if p := recover(); p != nil {
+				r = result{err: fmt.Errorf("it panicked: %T", p)}
+			}
+			results <- r
+			c.mu.Lock()
+			gone := abandoned
+			if gone {
+				c.stuck--
+			}
+			c.mu.Unlock()
+			if gone && r.err == nil && late != nil {
+				late(r.v)
+			}
+		}()
+		r.v, r.err = f(limited)
+	}()
+	var r result
+	select {
+	case r = <-results:
+	case <-limited.Done():
+		c.mu.Lock()
+		select {
+		case r = <-results:
+		default:
+			abandoned, r.err = true, limited.Err()
+			c.stuck++
+		}
+		c.mu.Unlock()
+	}
+	c.used(op, r.err, ctx.Err() != nil, limited.Err() != nil)
+	return r.v, r.err
+}
+
+// mayUse reports whether the store may be used now.
+func (c *Cache) mayUse() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stuck < maxStuck && !time.Now().Before(c.rest)
+}
+
+// used takes account of a use: the caller may have ended it, or the time-out.
+func (c *Cache) used(op string, err error, ended, timedOut bool) {
+	if err == nil || errors.Is(err, ErrMiss) || errors.Is(err, ErrLeaseHeld) {
+		c.mu.Lock()
+		c.fails, c.rest = 0, time.Time{}
+		c.mu.Unlock()
+		c.Report(op, nil)
+		return
+	}
+	if ended {
+		return
+	}
+	if timedOut {
+		err = fmt.Errorf("no answer within %v", c.Timeout)
+		c.mu.Lock()
+		rest := min(minRest<<min(c.fails, 10), maxRest)
+		c.fails++
+		c.rest = time.Now().Add(rest/2 + rand.N(rest))
+		c.mu.Unlock()
+	}
+	c.Report(op, err)
+}
+
+// sleep waits for d, and reports whether ctx lasts.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
