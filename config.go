@@ -144,9 +144,9 @@ type Config struct {
 	StoreTokensUnsealed bool
 
 	// CacheTimeout bounds each single use of Cache. A cache that does not answer
-	// costs a fetch this once, one that is slow three times at most; one that does not
-	// answer is left alone for a while then:
-	// 1 s at first, up to a minute. 0: 250 ms.
+	// costs a fetch this once, and is left alone for a while then: about 1 s at
+	// first, about a minute in the end. One that is just within it costs three
+	// times this. No call waits for the storing. 0: 1 s.
 	CacheTimeout time.Duration
 
 	// Retry is for requests to the endpoint. A 429 is not repeated within a
@@ -305,7 +305,7 @@ func (cfg Config) validate() (Config, *url.URL, error) {
 		}
 	}
 	if cfg.CacheTimeout == 0 {
-		cfg.CacheTimeout = 250 * time.Millisecond
+		cfg.CacheTimeout = time.Second
 	}
 	if cfg.FetchTimeout == 0 {
 		cfg.FetchTimeout = 30 * time.Second

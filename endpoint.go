@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec/internal/bearer"
+	"github.com/authsec-go/authsec/internal/cache"
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/oauth2"
 )
@@ -102,14 +103,17 @@ type grant struct {
 	received   time.Time     // with its monotonic reading
 	life       time.Duration // from received on
 	notAfter   time.Time     // on the server's clock; zero: it told a time to live only
+	told       time.Time     // when it was given, on the server's clock
+	cached     bool          // it came from Config.Cache
 }
 
 // fetch asks for the token. Its errors are *Error. Where the answer had a token
-// that is past its expiry, it returns both an error and the grant.
-func (e *endpoint) fetch(ctx context.Context) (*grant, error) {
+// that is past its expiry, it returns both an error and the grant. The reply is
+// the server's; nil: there is none.
+func (e *endpoint) fetch(ctx context.Context) (*grant, *reply, error) {
 	authorization, err := e.authorization(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	a := &endpointAttempts{endpoint: e, ctx: ctx, authorization: authorization}
 	resp, err := a.send()
@@ -118,12 +122,13 @@ func (e *endpoint) fetch(ctx context.Context) (*grant, error) {
 	}
 	if err != nil {
 		text := fmt.Sprintf("authsec: no token for agent %s: %s did not answer: %s", e.agent, e.shown, e.clean(err.Error(), authorization))
-		return nil, newError(text, withoutURL(err))
+		return nil, nil, newError(text, withoutURL(err))
 	}
 	if a.last.status != http.StatusOK {
-		return nil, e.refusal(a.last)
+		return nil, a.last, e.refusal(a.last)
 	}
-	return e.read(a.last)
+	g, err := e.read(a.last)
+	return g, a.last, err
 }
 
 // authorization is the Authorization header's value, or "".
@@ -215,8 +220,15 @@ type reply struct {
 	sent     time.Time
 	received time.Time // when its header came
 
+	age        time.Duration // how old it was then
+	correction time.Duration // what to add to the local clock to have the server's
+
 	authorization string // what it was asked with
+	cached        bool   // it came from Config.Cache
 }
+
+// told is when the answer was given, on the server's clock.
+func (r *reply) told() time.Time { return r.received.Round(0).Add(r.correction - r.age) }
 
 // endpointAttempts are the attempts of one fetch.
 type endpointAttempts struct {
@@ -272,6 +284,9 @@ func (a *endpointAttempts) send() (*http.Response, error) {
 		r.body = r.body[:maxAnswer]
 	}
 	r.status, r.header = resp.StatusCode, resp.Header
+	var date time.Time
+	date, r.age = r.clock()
+	r.correction = clockCorrection(date, r.age, r.sent, r.received)
 	a.last = r
 	// The retry loop decides by status and header; the body is in r.
 	return &http.Response{StatusCode: r.status, Header: r.header, Body: http.NoBody}, nil
@@ -318,7 +333,7 @@ func (e *endpoint) refusal(r *reply) *Error {
 	prefix := "authsec: no token for agent " + e.agent + ": "
 	fail := func(noDelegation bool, text string, sentinels ...error) *Error {
 		err := newError(prefix+text+" ("+answer+")", sentinels...).answered(r.status, shown)
-		err.Message, err.Details, err.noDelegation = message, details, noDelegation
+		err.Message, err.Details, err.noDelegation, err.told = message, details, noDelegation, r.told()
 		if after, ok := retryAfter(r.header); ok {
 			err.RetryAfter = min(after, maxRetryAfter)
 		}
@@ -358,6 +373,23 @@ func (e *endpoint) refusal(r *reply) *Error {
 		return fail(false, e.shown+" is not able to answer for now")
 	}
 	return fail(false, e.shown+" gave an answer that no AuthSec server gives: check the base URL", ErrInvalidResponse)
+}
+
+// toldAnother is the error of a failure that another process of the agent was
+// told a while ago. Its waits end within a second after that one's, at random.
+func (e *endpoint) toldAnother(f *cache.Failure, ago time.Duration) *Error {
+	body, _ := json.Marshal(map[string]string{"error": f.Message, "details": f.Details})
+	err := e.refusal(&reply{status: f.Status, body: body, received: time.Now(), cached: true})
+	err.text += ", as another of its processes was told"
+	err.told, err.RetryAfter, err.held = f.Told, 0, 0
+	spread := jitter(time.Second)
+	if left := f.RetryAfter - ago; left > 0 {
+		err.RetryAfter = min(left+spread, maxRetryAfter)
+	}
+	if left := f.Hold - ago; left > 0 {
+		err.held = min(left+spread, maxRetryAfter)
+	}
+	return err
 }
 
 // location is what may be shown of where a redirect points.
@@ -418,12 +450,9 @@ func (e *endpoint) read(r *reply) (*grant, error) {
 		return nil, fail("its status is %q, not active", cut(e.clean(status, r.authorization, token), 40))
 	}
 
-	date, age := r.clock()
-	correction := clockCorrection(date, age, r.sent, r.received)
-
 	claims, err := parseClaims(token)
 	if e.keyfunc != nil {
-		claims, err = e.verify(token, r.received.Round(0).Add(correction))
+		claims, err = e.verify(token, r.received.Round(0).Add(r.correction))
 	}
 	switch {
 	case err != nil && e.keyfunc != nil:
@@ -444,12 +473,12 @@ func (e *endpoint) read(r *reply) (*grant, error) {
 	if exp := claims.ExpiresAt; exp != nil && (notAfter.IsZero() || exp.Before(notAfter)) {
 		notAfter = exp.Time
 	}
-	g := &grant{received: r.received, notAfter: notAfter}
+	g := &grant{received: r.received, notAfter: notAfter, told: r.told(), cached: r.cached}
 	switch {
 	case !notAfter.IsZero():
-		g.life = notAfter.Sub(r.received.Round(0).Add(correction))
+		g.life = notAfter.Sub(r.received.Round(0).Add(r.correction))
 	case ttl > 0:
-		g.life = ttl - age - r.received.Sub(r.sent)
+		g.life = ttl - r.age - r.received.Sub(r.sent)
 	default:
 		return nil, fail("neither it nor its token tells an expiry")
 	}

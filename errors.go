@@ -78,6 +78,8 @@ type Error struct {
 	// noDelegation: the server said that it has no token for this agent. Not
 	// so for a 404 that a server with no database gives as well.
 	noDelegation bool
+	told         time.Time     // when the server said it, on its clock; zero: it did not
+	held         time.Duration // another process was told, and does not ask again for as long; 0: this one was
 }
 
 // Error says what failed, for which agent, and what to do.

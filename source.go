@@ -11,10 +11,12 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/authsec-go/authsec/internal/cache"
 	"golang.org/x/oauth2"
 )
 
@@ -79,6 +81,7 @@ type Source struct {
 	renewBefore  time.Duration // 0: a fifth of the life
 	fetchTimeout time.Duration
 	failFast     bool         // calls do not wait for a server that wants not to be asked
+	cache        *cache.Cache // nil: none
 	log          *slog.Logger // nil: silent
 
 	// current is the token in service: immutable, and swapped whole, with mu
@@ -98,7 +101,18 @@ type Source struct {
 	forced   time.Time  // when Renew last asked whatever was remembered
 	refusals refusals
 	landing  chan struct{} // closed when the next flight lands; nil: nobody waits for that
+	shared   shared
 	stats    Stats
+}
+
+// shared is what a Source knows for judging what Cache has. Times are on the
+// server's clock.
+type shared struct {
+	known   time.Time       // the server's last word that was taken; zero: none
+	updated time.Time       // the latest updated_at
+	refused string          // the last token that an API refused, unless the server gave it out since
+	ahead   time.Duration   // of the local clock is the server's, as far as is known
+	failing map[string]bool // uses of the cache that fail, as was logged
 }
 
 // Stats tells what a [Source] has done so far and what it holds.
@@ -111,6 +125,12 @@ type Stats struct {
 	LastSuccess time.Time // when a fetch last brought a usable token; zero: never
 	LastError   error     // of the latest fetch; nil: it succeeded, or there was none
 	NextFetch   time.Time // before which no call starts a fetch, but after a refusal; zero: one is under way, or the next call starts it
+
+	CacheHits      uint64 // fetches whose result Config.Cache had, so that the endpoint was not asked
+	CacheMisses    uint64 // fetches whose result it did not have
+	CacheRejects   uint64 // entries that were not used: they don't open, don't pass the checks of an answer, or are older than what is known
+	CacheFailures  uint64 // uses of the cache that failed, or took longer than Config.CacheTimeout
+	LastCacheError error  // of the latest of these; nil: there was none
 }
 
 // record is a token in service. It is immutable.
@@ -132,6 +152,8 @@ type record struct {
 type flight struct {
 	began   time.Time
 	refused string        // the token whose refusal caused it; "": none did
+	want    cache.Want    // for its goroutine alone, as is
+	share   func()        // what it leaves to be done once it has landed; nil: nothing
 	done    chan struct{} // closed when rec and err are set
 	rec     *record       // the token in service after it
 	err     error
@@ -144,13 +166,27 @@ func NewSource(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Source{
+	s := &Source{
 		endpoint:     newEndpoint(cfg, base),
 		renewBefore:  cfg.RenewBefore,
 		fetchTimeout: cfg.FetchTimeout,
 		failFast:     cfg.FailFast,
 		log:          cfg.Logger,
-	}, nil
+	}
+	if cfg.Cache == nil {
+		return s, nil
+	}
+	s.shared.failing = map[string]bool{}
+	s.cache, err = cache.New(cache.Options{
+		Store:   cfg.Cache,
+		Keys:    cfg.CacheKeys,
+		Server:  base.JoinPath(endpointPath).String(),
+		Agent:   strings.ToLower(cfg.ClientID),
+		Timeout: cfg.CacheTimeout,
+		Lease:   cfg.FetchTimeout / 6,
+		Report:  s.cacheUsed,
+	})
+	return s, err
 }
 
 // Token returns the token in service, or waits for one: as long as
@@ -215,7 +251,7 @@ func (s *Source) lookAt(r *record) *record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current.Load() == r && s.flight == nil {
-		s.begin(now, "")
+		s.begin(now, "", false)
 	}
 	if r := s.good(now); r != nil {
 		return r
@@ -250,7 +286,7 @@ func (s *Source) wait(ctx context.Context, patient bool) (*record, error) {
 				}
 				continue
 			}
-			s.begin(now, "")
+			s.begin(now, "", false)
 		}
 		f := s.flight
 		s.mu.Unlock()
@@ -353,6 +389,7 @@ func (s *Source) renew(ctx context.Context, refused string) (*record, error) {
 	if refused != "" {
 		s.stats.Refusals++
 		s.refusals.note(called)
+		s.shared.refused = refused
 	}
 	for {
 		now := time.Now()
@@ -373,7 +410,7 @@ func (s *Source) renew(ctx context.Context, refused string) (*record, error) {
 				}
 				return s.wait(ctx, false)
 			}
-			s.begin(now, refused)
+			s.begin(now, refused, refused == "")
 		}
 		f := s.flight
 		s.mu.Unlock()
@@ -459,11 +496,14 @@ func (s *Source) good(now time.Time) *record {
 	return r
 }
 
-// begin starts a fetch, because of a refused token or for another reason. mu is
-// held, and no fetch is under way.
-func (s *Source) begin(now time.Time, refused string) {
+// begin starts a fetch, because of a refused token, because the server is to be
+// asked in any case, or for another reason. mu is held, and no fetch is under way.
+func (s *Source) begin(now time.Time, refused string, forced bool) {
 	f := &flight{began: now, refused: refused, done: make(chan struct{})}
 	s.flight = f
+	if s.cache != nil {
+		f.want = s.wanted(now, refused, forced)
+	}
 	if r := s.good(now); r != nil {
 		s.current.Store(r.renewing(now))
 	}
@@ -476,7 +516,6 @@ func (s *Source) begin(now time.Time, refused string) {
 		}()
 		return
 	}
-	s.stats.Fetches++
 	s.flying++
 	s.took = now
 	go s.fly(ctx, cancel, f)
@@ -506,25 +545,42 @@ func (s *Source) fly(ctx context.Context, cancel context.CancelFunc, f *flight) 
 		stop()
 		cancel()
 		s.land(f, r, err)
+		if f.share != nil {
+			f.share()
+		}
 	}()
-	r, err = s.fetch(ctx)
+	if s.cache == nil {
+		r, _, err = s.ask(ctx)
+	} else {
+		r, err = s.fetchShared(ctx, f)
+	}
 }
 
-// fetch asks the endpoint through an oauth2.ReuseTokenSource, a new one for each
+// ask asks the endpoint through an oauth2.ReuseTokenSource, a new one for each
 // fetch: it is empty, so that it asks, and it does to the token what it does to
-// every token before that is shared. Expiry is judged by the record.
-func (s *Source) fetch(ctx context.Context) (*record, error) {
+// every token before that is shared. Expiry is judged by the record. The reply is
+// the server's; nil: there is none.
+func (s *Source) ask(ctx context.Context) (*record, *reply, error) {
+	s.mu.Lock()
+	s.stats.Fetches++
+	s.mu.Unlock()
 	var g *grant
-	cache := oauth2.ReuseTokenSource(nil, tokenFunc(func() (t *oauth2.Token, err error) {
-		if g, err = s.endpoint.fetch(ctx); err != nil {
+	var answer *reply
+	reuse := oauth2.ReuseTokenSource(nil, tokenFunc(func() (t *oauth2.Token, err error) {
+		if g, answer, err = s.endpoint.fetch(ctx); err != nil {
 			return nil, err
 		}
 		return g.token, nil
 	}))
-	_, err := cache.Token()
+	_, err := reuse.Token()
 	if g == nil {
-		return nil, err
+		return nil, answer, err
 	}
+	return s.record(g), answer, err
+}
+
+// record makes a record of a grant.
+func (s *Source) record(g *grant) *record {
 	window := s.renewBefore
 	if window == 0 {
 		window = min(g.life/5, maxRenewBefore)
@@ -537,13 +593,200 @@ func (s *Source) fetch(ctx context.Context) (*record, error) {
 		draw:   jitter(window / 2),
 		wall:   g.received.UnixNano(),
 	}
-	return r.dueAt(r.life - r.window + r.draw), err
+	return r.dueAt(r.life - r.window + r.draw)
 }
 
 // tokenFunc is an oauth2.TokenSource.
 type tokenFunc func() (*oauth2.Token, error)
 
 func (f tokenFunc) Token() (*oauth2.Token, error) { return f() }
+
+// wanted is what an entry of the cache must tell to be a fetch's result. mu is held.
+func (s *Source) wanted(now time.Time, refused string, forced bool) cache.Want {
+	w := cache.Want{Known: s.shared.known, Refused: s.shared.refused, Cause: refused, Forced: forced}
+	if r := s.good(now); r != nil {
+		w.Token, w.Within = r.token.AccessToken, max(r.window/10, minRenewStep)
+	}
+	if refused != "" {
+		w.Within = s.refusals.step
+	}
+	return w
+}
+
+// fetchShared is ask for one of many processes: it takes what another was told,
+// or waits for what another is being told, and asks itself if there is neither.
+// What it is told is stored once the flight has landed: no caller waits for that.
+func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err error) {
+	var kept keptAnswer
+	patience := s.fetchTimeout/3 + jitter(s.fetchTimeout/6)
+	taken, release := s.cache.Await(ctx, patience, func(e cache.Entry) bool {
+		now := s.serverNow(e)
+		kept = s.open(e, now)
+		f.want.Look(e)
+		switch g := kept.grant; {
+		case g != nil && f.want.Accepts(e, g.token.AccessToken, now):
+			r, err = s.record(g), nil
+			s.learn(g, g.told)
+		case f.want.Fails(e, now):
+			r, err = nil, s.endpoint.toldAnother(e.Failure, now.Sub(e.Failure.Told))
+			s.learn(nil, e.Failure.Told)
+		default:
+			return false
+		}
+		return true
+	})
+	f.share = release
+	s.mu.Lock()
+	if taken {
+		s.stats.CacheHits++
+	} else {
+		s.stats.CacheMisses++
+	}
+	s.mu.Unlock()
+	if taken {
+		return r, err
+	}
+	r, answer, err := s.ask(ctx)
+	f.share = func() {
+		defer release()
+		s.store(kept, f.refused, r, answer, err)
+	}
+	if err == nil || concernsAll(err) {
+		s.mu.Lock()
+		s.shared.ahead = answer.correction
+		s.mu.Unlock()
+		if err == nil {
+			s.learn(&r.grant, r.told)
+		} else {
+			s.learn(nil, answer.told())
+		}
+	}
+	return r, err
+}
+
+// keptAnswer is what was last seen in the cache, if its token is fit for use.
+type keptAnswer struct {
+	grant *grant // nil: it is not
+	body  []byte
+}
+
+// serverNow returns what the server's clock reads, as far as is known. An entry
+// from the future shows that the local one is behind.
+func (s *Source) serverNow(e cache.Entry) time.Time {
+	now := time.Now().Round(0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shared.ahead = max(s.shared.ahead, e.Last().Sub(now))
+	return now.Add(s.shared.ahead)
+}
+
+// open reads the good answer in an entry, and checks it as one that the server gives.
+func (s *Source) open(e cache.Entry, now time.Time) keptAnswer {
+	if len(e.Answer) == 0 {
+		return keptAnswer{}
+	}
+	received := time.Now()
+	g, err := s.endpoint.read(&reply{
+		status: http.StatusOK, body: e.Answer, sent: received, received: received,
+		correction: now.Sub(received.Round(0)), age: now.Sub(e.Answered), cached: true,
+	})
+	switch {
+	case err != nil && g != nil: // expired, which is no fault
+		return keptAnswer{}
+	case err != nil:
+		s.rejected(err.Error())
+		return keptAnswer{}
+	}
+	s.mu.Lock()
+	replayed := g.delegation.UpdatedAt.Before(s.shared.updated) && !g.delegation.UpdatedAt.IsZero()
+	s.mu.Unlock()
+	if replayed {
+		s.rejected("its token is older than one that the server has given out")
+		return keptAnswer{}
+	}
+	return keptAnswer{g, e.Answer}
+}
+
+// learn takes account of what the server said, to this process or another one. g
+// is nil where it was a failure.
+func (s *Source) learn(g *grant, told time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shared.known = told
+	if g == nil {
+		return
+	}
+	if updated := g.delegation.UpdatedAt; !updated.IsZero() {
+		s.shared.updated = updated
+	}
+	if g.token.AccessToken == s.shared.refused {
+		s.shared.refused = ""
+	}
+}
+
+// concernsAll reports whether a failure is the server's word on the agent, or on
+// itself, and so another process would be told the same. A credential that was
+// refused, or an answer from who knows where, may be this process's own trouble.
+func concernsAll(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && !e.told.IsZero() && (e.StatusCode >= 500 || errors.Is(err, ErrNotDelegated) || errors.Is(err, ErrRateLimited))
+}
+
+// store shares what the server was asked, if it concerns all. A failure leaves the
+// token that others have in service, unless it is the one whose refusal it confirms.
+func (s *Source) store(kept keptAnswer, refused string, r *record, answer *reply, err error) {
+	ctx := context.WithValue(context.Background(), flightKey{}, s)
+	var e *Error
+	if err == nil {
+		s.cache.Write(ctx, cache.Entry{Answer: answer.body, Answered: answer.told()}, r.life-time.Since(r.received))
+		return
+	}
+	if !concernsAll(err) || !errors.As(err, &e) {
+		return
+	}
+	hold := max(time.Until(s.Stats().NextFetch), minRemembered)
+	entry := cache.Entry{Failure: &cache.Failure{
+		Told: e.told, Status: e.StatusCode, Message: e.Message, Details: e.Details, Hold: hold, RetryAfter: e.RetryAfter,
+	}}
+	ttl := hold
+	if g := kept.grant; g != nil && !(e.noDelegation && g.token.AccessToken == refused) {
+		entry.Answer, entry.Answered = kept.body, g.told
+		ttl = max(ttl, g.life-time.Since(g.received))
+	}
+	s.cache.Write(ctx, entry, ttl)
+}
+
+// cacheUsed hears of each use of the cache, and of entries that don't open.
+func (s *Source) cacheUsed(op string, err error) {
+	if op == "open" {
+		s.rejected(err.Error())
+		return
+	}
+	s.mu.Lock()
+	failed, failing := err != nil, s.shared.failing[op]
+	s.shared.failing[op] = failed
+	text := ""
+	if failed {
+		text = redact(err.Error(), s.endpoint.clientID)
+		s.stats.CacheFailures++
+		s.stats.LastCacheError = errors.New("authsec: the cache failed to " + op + ": " + text)
+	}
+	s.mu.Unlock()
+	switch {
+	case failed && !failing:
+		s.tell(func() { s.log.Warn("cache failed", "agent", s.endpoint.agent, "op", op, "error", text) })
+	case failing && !failed:
+		s.tell(func() { s.log.Info("cache works again", "agent", s.endpoint.agent, "op", op) })
+	}
+}
+
+// rejected takes account of an entry that is not fit for use.
+func (s *Source) rejected(reason string) {
+	s.mu.Lock()
+	s.stats.CacheRejects++
+	s.mu.Unlock()
+	s.tell(func() { s.log.Warn("cache entry ignored", "agent", s.endpoint.agent, "error", reason) })
+}
 
 // land ends a flight with what the fetch brought, once: the fetch and its
 // time-out both call it. With an error, r may be a token that is past its expiry.
@@ -611,6 +854,8 @@ func (s *Source) succeed(old, r *record, now time.Time) (event func()) {
 		case s.log == nil:
 		case same:
 			s.log.Debug("token unchanged", "agent", s.endpoint.agent, "expires_in", r.left(now))
+		case r.cached:
+			s.log.Info("token picked up", "agent", s.endpoint.agent, "expires_in", r.left(now))
 		case old != nil:
 			s.log.Info("token renewed", "agent", s.endpoint.agent, "expires_in", r.left(now))
 		default:
@@ -651,9 +896,13 @@ func (s *Source) remember(now time.Time, err error) {
 	wait := min(minRemembered<<min(s.streak, 10), maxRemembered)
 	wait = wait/2 + jitter(wait)
 	asked := s.wish(now, err)
-	if e := (*Error)(nil); errors.As(err, &e) && e.RetryAfter > 0 {
+	e := (*Error)(nil)
+	switch {
+	case errors.As(err, &e) && e.RetryAfter > 0:
 		wait = asked
-	} else {
+	case e != nil && e.held > 0: // as the process that was told has it
+		wait = max(e.held, asked)
+	default:
 		wait = max(wait, asked)
 	}
 	s.streak++

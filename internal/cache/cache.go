@@ -89,8 +89,8 @@ func New(o Options) (*Cache, error) {
 	return &Cache{Options: o, leaser: leaser, sealer: s, key: key}, nil
 }
 
-// Await reads the entry until take, which is given each one that is new, accepts
-// it, or until this process is to ask the server: because it has the lease, or
+// Await reads the entry until take, which is given what there is, and then each
+// one that is new, accepts it, or until this process is to ask the server: because it has the lease, or
 // nobody can have it, or others have had it for patience. Then it returns false,
 // and a release that ends the lease, to be called once.
 func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Entry) bool) (taken bool, release func()) {
@@ -116,26 +116,25 @@ func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Ent
 	}
 }
 
-// looker returns a func that reads the entry, and hands it to take if it has not
-// seen it before. Its error is not of an entry, but of the store.
+// looker returns a func that reads the entry, and hands it to take unless it has
+// done so before: an empty one where there is none that opens. Its error is of the
+// store.
 func (c *Cache) looker(take func(Entry) bool) func(context.Context) (taken bool, err error) {
-	last := ""
+	last, looked := "", false
 	return func(ctx context.Context) (bool, error) {
 		stored, err := use(ctx, c, "get", func(ctx context.Context) ([]byte, error) { return c.Store.Get(ctx, c.key) }, nil)
-		if errors.Is(err, ErrMiss) {
-			return false, nil
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrMiss) {
 			return false, err
 		}
-		if string(stored) == last {
+		if looked && string(stored) == last {
 			return false, nil
 		}
-		last = string(stored)
-		e, err := c.open(stored)
-		if err != nil {
-			c.Report("open", err)
-			return false, nil
+		last, looked = string(stored), true
+		var e Entry
+		if err == nil {
+			if e, err = c.open(stored); err != nil {
+				c.Report("open", err)
+			}
 		}
 		return take(e), nil
 	}
@@ -235,7 +234,7 @@ func use[T any](ctx context.Context, c *Cache, op string, f func(context.Context
 		}
 		c.mu.Unlock()
 	}
-	c.used(op, r.err, ctx.Err() != nil, limited.Err() != nil)
+	c.used(op, r.err, ctx.Err() != nil, errors.Is(limited.Err(), context.DeadlineExceeded))
 	return r.v, r.err
 }
 
