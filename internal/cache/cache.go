@@ -58,7 +58,7 @@ type Options struct {
 	Timeout time.Duration
 	Lease   time.Duration // how long a lease lasts
 	// Report hears of each use that failed, with what was done ("get", "put",
-	// "delete", "lease", "release"), of entries that don't open ("open"), and with
+	// "lease", "release"), of entries that don't open ("open"), and with
 	// nil of each use that did not fail. It must not block.
 	Report func(op string, err error)
 }
@@ -251,7 +251,7 @@ func (c *Cache) used(op string, err error, ended, timedOut bool) {
 		c.mu.Lock()
 		c.fails, c.rest = 0, time.Time{}
 		c.mu.Unlock()
-		c.Report(op, nil)
+		c.report(op, nil)
 		return
 	}
 	if ended {
@@ -265,7 +265,13 @@ func (c *Cache) used(op string, err error, ended, timedOut bool) {
 		c.rest = time.Now().Add(rest/2 + rand.N(rest))
 		c.mu.Unlock()
 	}
-	c.Report(op, err)
+	c.report(op, err)
+}
+
+func (c *Cache) report(op string, err error) {
+	if op != "delete" { // which follows upon a put that failed
+		c.Report(op, err)
+	}
 }
 
 // sleep waits for d, and reports whether ctx lasts.
