@@ -269,6 +269,7 @@ func TestWant(t *testing.T) {
 	refusedCold := Want{Known: at(50), Refused: "old"}
 	renewal := Want{Known: at(50), Token: "old", Within: 30 * time.Second}
 	refusal := Want{Known: at(50), Token: "old", Refused: "old", Cause: "old", Within: time.Second}
+	replaced := Want{Known: at(50), Token: "new", Refused: "old", Within: 30 * time.Second}
 	forced := Want{Known: at(50), Token: "old", Within: 30 * time.Second, Forced: true}
 	for _, c := range []struct {
 		name  string
@@ -294,6 +295,8 @@ func TestWant(t *testing.T) {
 		{"refusal: confirmed before", refusal, 0, answer(98), "old", false},
 		{"refusal: confirmed while waiting", refusal, 55, answer(98), "old", true},
 		{"refusal: replayed while waiting", refusal, 55, answer(40), "older", false},
+		{"renewal: the token that was refused before it", replaced, 0, answer(60), "old", false},
+		{"forced, with no token: what there is", Want{Known: at(50), Forced: true}, 0, answer(40), "new", false},
 		{"forced: another token", forced, 0, answer(99), "new", false},
 		{"forced: anything while waiting", forced, 55, answer(99), "old", true},
 	} {
