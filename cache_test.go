@@ -374,6 +374,64 @@ func TestRefusedTokenIsRenewedForAllByOne(t *testing.T) {
 	})
 }
 
+// What was said before a refusal is no answer to it.
+func TestRefusalAsksAnew(t *testing.T) {
+	t.Run("right after the token came", func(t *testing.T) {
+		fleetBubble(t, func(t *testing.T, x *fleet) {
+			x.delegate("first", time.Hour)
+			x.add(1)
+			x.all("first")
+			x.srv.Revoke(authsectest.ClientID)
+			x.delegateNow("second", time.Hour)
+			x.refuse("first", func(*oauth2.Token, error) {})
+			x.all("second")
+		})
+	})
+	t.Run("a while after it was confirmed to another", func(t *testing.T) {
+		fleetBubble(t, func(t *testing.T, x *fleet) {
+			x.delegate("first", time.Hour)
+			x.add(2)
+			x.all("first")
+			x.sleep(time.Minute)
+			if _, err := x.pods[0].Renew(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			x.sleep(5 * time.Second)
+			x.srv.Revoke(authsectest.ClientID)
+			x.delegateNow("second", time.Hour)
+			x.pods = x.pods[1:]
+			x.refuse("first", func(*oauth2.Token, error) {})
+			x.all("second")
+		})
+	})
+	t.Run("a failure answers one refusal", func(t *testing.T) {
+		fleetBubble(t, func(t *testing.T, x *fleet) {
+			x.delegate("first", time.Hour)
+			x.add(2, func(c *authsec.Config) { c.Retry.MaxAttempts = 1 })
+			x.all("first")
+			x.sleep(time.Minute)
+			x.srv.FailNext(1, sourceUnavailable)
+			asked := x.srv.Fetches()
+			failed := 0
+			x.refuse("first", func(_ *oauth2.Token, err error) {
+				if err != nil {
+					failed++
+				}
+			})
+			x.wantRequests(asked + 1)
+			if failed == 0 {
+				t.Error("no refusal met the failure")
+			}
+			x.srv.Revoke(authsectest.ClientID)
+			x.delegateNow("second", time.Hour)
+			x.sleep(time.Second)
+			x.pods = x.pods[1:]
+			x.refuse("first", func(*oauth2.Token, error) {})
+			x.all("second")
+		})
+	})
+}
+
 // A refusal counts for more than an entry: who knows no better asks the server.
 func TestEntryThatEqualsARefusedTokenIsAMiss(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
@@ -801,6 +859,32 @@ func TestClocksApart(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the server's own answer told of the clocks holds for entries, too.
+func TestClocksApartAsTheServerTold(t *testing.T) {
+	fleetBubble(t, func(t *testing.T, x *fleet) {
+		const ahead = 10 * time.Minute
+		x.delegate("first", ahead+time.Minute)
+		x.pod(func(c *authsec.Config) {
+			c.HTTPClient = &http.Client{Transport: sourceRoundTripper(func(req *http.Request) (*http.Response, error) {
+				resp, err := x.srv.Client().Transport.RoundTrip(req)
+				if err == nil {
+					resp.Header.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+				}
+				return resp, err
+			})}
+		})
+		x.want("first")
+		x.sleep(2 * time.Minute)
+		said := time.Now().Add(ahead - 30*time.Minute).UTC()
+		x.storeAnswer(said, fmt.Sprintf(`{"token":"opaque","expires_at":%q}`, said.Add(time.Hour).Format(time.RFC3339Nano)))
+		token, err := x.src.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.wantWithin("good for", time.Until(token.Expiry), 30*time.Minute-2*time.Second, 30*time.Minute)
+	})
 }
 
 // Of a time to live, what has passed since the answer is gone.

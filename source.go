@@ -110,7 +110,7 @@ type Source struct {
 type shared struct {
 	known   time.Time       // the server's last word that was taken; zero: none
 	updated time.Time       // the latest updated_at
-	refused string          // the last token that an API refused, unless the server gave it out since
+	refused string          // the last token that an API refused
 	ahead   time.Duration   // of the local clock is the server's, as far as is known
 	failing map[string]bool // uses of the cache that fail, as was logged
 }
@@ -713,14 +713,8 @@ func (s *Source) learn(g *grant, told time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shared.known = told
-	if g == nil {
-		return
-	}
-	if updated := g.delegation.UpdatedAt; !updated.IsZero() {
-		s.shared.updated = updated
-	}
-	if g.token.AccessToken == s.shared.refused {
-		s.shared.refused = ""
+	if g != nil && !g.delegation.UpdatedAt.IsZero() {
+		s.shared.updated = g.delegation.UpdatedAt
 	}
 }
 

@@ -10,7 +10,7 @@ import "time"
 type Want struct {
 	Known   time.Time     // the server's last word that the process has taken; zero: none
 	Token   string        // in service and good; "": none
-	Refused string        // the last token that an API refused, unless the server gave it out since
+	Refused string        // the last token that an API refused; "": none
 	Cause   string        // the token whose refusal is the fetch's cause; "": none is
 	Forced  bool          // the server is to be asked, whatever is known
 	Within  time.Duration // a word that tells nothing new counts, if it is no older than this
