@@ -612,6 +612,52 @@ func TestEntryThatCannotBeReplacedIsRemoved(t *testing.T) {
 	})
 }
 
+func TestFlushWaitsForTheStoring(t *testing.T) {
+	fleetBubble(t, func(t *testing.T, x *fleet) {
+		x.cache.fault = func(op string) error {
+			if op == "put" {
+				time.Sleep(500 * time.Millisecond)
+			}
+			return nil
+		}
+		x.delegate("first", time.Hour)
+		x.pod()
+		if err := x.src.Flush(t.Context()); err != nil {
+			t.Errorf("with nothing to store: got %v", err)
+		}
+		began := time.Now()
+		x.src.Token()
+		if took := time.Since(began); took != 0 || len(x.cache.all()) != 0 {
+			t.Errorf("the token took %v, want it before it is stored", took)
+		}
+	})
+	for _, patience := range []time.Duration{time.Hour, 100 * time.Millisecond} {
+		fleetBubble(t, func(t *testing.T, x *fleet) {
+			x.cache.fault = func(op string) error {
+				if op == "put" {
+					time.Sleep(500 * time.Millisecond)
+				}
+				return nil
+			}
+			x.delegate("first", time.Hour)
+			x.pod()
+			if _, err := x.src.Token(); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			began := time.Now()
+			err := x.src.Flush(ctx)
+			if took := time.Since(began); took != min(patience, 500*time.Millisecond) {
+				t.Errorf("it took %v", took)
+			}
+			if stored := len(x.cache.all()) == 1; stored != (err == nil) || errors.Is(err, context.DeadlineExceeded) == stored {
+				t.Errorf("got %v, stored %t", err, stored)
+			}
+		})
+	}
+}
+
 // A process that died with the lease in hand costs the others its rest.
 func TestLeaseOfADeadProcessEnds(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {

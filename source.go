@@ -101,6 +101,8 @@ type Source struct {
 	forced   time.Time  // when Renew last asked whatever was remembered
 	refusals refusals
 	landing  chan struct{} // closed when the next flight lands; nil: nobody waits for that
+	storing  int           // flights that have landed and are not done with the cache
+	stored   chan struct{} // closed when there are none; nil: nobody waits for that
 	shared   shared
 	stats    Stats
 }
@@ -544,10 +546,16 @@ func (s *Source) fly(ctx context.Context, cancel context.CancelFunc, f *flight) 
 		}
 		stop()
 		cancel()
-		s.land(f, r, err)
-		if f.share != nil {
-			f.share()
+		if f.share == nil {
+			s.land(f, r, err)
+			return
 		}
+		s.mu.Lock()
+		s.storing++
+		s.mu.Unlock()
+		defer s.doneStoring()
+		s.land(f, r, err)
+		f.share()
 	}()
 	if s.cache == nil {
 		r, _, err = s.ask(ctx)
@@ -940,6 +948,43 @@ func (f *flight) wait(ctx context.Context) (*record, error) {
 		}
 	}
 	return f.rec, f.err
+}
+
+// doneStoring takes account of a flight that is done with the cache.
+func (s *Source) doneStoring() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.storing--; s.storing == 0 && s.stored != nil {
+		close(s.stored)
+		s.stored = nil
+	}
+}
+
+// Flush waits until what the server has said is in [Config.Cache], or was not to
+// be stored: for programs that end, since a token is handed out before it is
+// stored. It takes three times [Config.CacheTimeout] at most. It does not wait
+// for a fetch. Without a cache, or with nothing to store, it returns at once. The
+// error is the context's: whether the cache took it, Stats tells.
+func (s *Source) Flush(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	if s.storing == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.stored == nil {
+		s.stored = make(chan struct{})
+	}
+	stored := s.stored
+	s.mu.Unlock()
+	select {
+	case <-stored:
+		return nil
+	case <-ctx.Done():
+		return contextError(ctx, "waiting for the cache")
+	}
 }
 
 // Stats returns what the source has done so far. It never waits for a fetch.
