@@ -1,0 +1,115 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmetrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/authsec-go/authsec"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// scope is the instrumentation scope's name.
+const scope = "github.com/authsec-go/authsec/otelmetrics"
+
+// Option changes what Register does. Its zero value, nil, changes nothing.
+type Option func(*config)
+
+type config struct {
+	provider metric.MeterProvider
+	attrs    []attribute.KeyValue
+}
+
+// WithMeterProvider has p provide the meter. nil: the global one, also where that
+// is set after Register.
+func WithMeterProvider(p metric.MeterProvider) Option {
+	return func(c *config) { c.provider = p }
+}
+
+// WithAttributes adds attributes to all that is observed. Those of all calls
+// count; of one key, the last.
+//
+// Give each of a process' Sources a set of its own, such as the agent's name:
+// the SDK adds up the counters of those with the same, and has the expiry of any
+// one of them. The client ID does not belong there: older servers give the token
+// to whoever has it.
+func WithAttributes(attrs ...attribute.KeyValue) Option {
+	return func(c *config) { c.attrs = append(c.attrs, attrs...) }
+}
+
+// Register has the instruments of this package observe src, until the returned
+// registration's Unregister. It does not ask for a token. It fails if src is nil,
+// an attribute has no key, or the meter makes no such instruments.
+func Register(src *authsec.Source, opts ...Option) (metric.Registration, error) {
+	if src == nil {
+		return nil, errors.New("otelmetrics: Register: src is nil")
+	}
+	return register(src.Stats, opts)
+}
+
+func register(stats func() authsec.Stats, opts []Option) (metric.Registration, error) {
+	var c config
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&c)
+		}
+	}
+	if c.provider == nil {
+		c.provider = otel.GetMeterProvider()
+	}
+	var faults []error
+	for _, kv := range c.attrs {
+		if !kv.Valid() {
+			faults = append(faults, errors.New("WithAttributes: an attribute has no key"))
+		}
+	}
+	meter := c.provider.Meter(scope)
+	counter := func(name, unit, description string) metric.Int64ObservableCounter {
+		i, err := meter.Int64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
+		faults = append(faults, err)
+		return i
+	}
+	expiry, err := meter.Float64ObservableGauge("authsec.token.expiry.timestamp", metric.WithUnit("s"),
+		metric.WithDescription("When the token in hand expires, in seconds since 1970; 0 if there is none."))
+	faults = append(faults, err)
+	fetches := counter("authsec.token.fetches", "{fetch}", "Times that the AuthSec server was asked for the token.")
+	fetchFailures := counter("authsec.token.fetch.failures", "{failure}", "Times that a fetch brought no usable token.")
+	renewals := counter("authsec.token.renewals", "{renewal}", "Times that another token took the place of a good one.")
+	refusals := counter("authsec.token.refusals", "{refusal}", "Tokens that an API refused.")
+	lookups := counter("authsec.cache.lookups", "{lookup}", "Fetches that looked into the cache, by whether it had their result.")
+	rejects := counter("authsec.cache.rejects", "{reject}", "Entries of the cache that were not used.")
+	cacheFailures := counter("authsec.cache.failures", "{failure}", "Uses of the cache that failed.")
+	if err := errors.Join(faults...); err != nil {
+		return nil, fmt.Errorf("otelmetrics: %w", err)
+	}
+
+	attrs := metric.WithAttributes(c.attrs...)
+	hit := metric.WithAttributes(attribute.String("authsec.cache.result", "hit"))
+	miss := metric.WithAttributes(attribute.String("authsec.cache.result", "miss"))
+	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		s := stats()
+		var at float64
+		if !s.Expiry.IsZero() {
+			at = float64(s.Expiry.UnixMilli()) / 1000
+		}
+		o.ObserveFloat64(expiry, at, attrs)
+		o.ObserveInt64(fetches, int64(s.Fetches), attrs)
+		o.ObserveInt64(fetchFailures, int64(s.Failures), attrs)
+		o.ObserveInt64(renewals, int64(s.Renewals), attrs)
+		o.ObserveInt64(refusals, int64(s.Refusals), attrs)
+		o.ObserveInt64(lookups, int64(s.CacheHits), attrs, hit)
+		o.ObserveInt64(lookups, int64(s.CacheMisses), attrs, miss)
+		o.ObserveInt64(rejects, int64(s.CacheRejects), attrs)
+		o.ObserveInt64(cacheFailures, int64(s.CacheFailures), attrs)
+		return nil
+	}, expiry, fetches, fetchFailures, renewals, refusals, lookups, rejects, cacheFailures)
+	if err != nil {
+		return nil, fmt.Errorf("otelmetrics: %w", err)
+	}
+	return reg, nil
+}

@@ -1,0 +1,499 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmetrics_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/otelmetrics"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+)
+
+const (
+	expiry    = "authsec.token.expiry.timestamp"
+	fetches   = "authsec.token.fetches"
+	failures  = "authsec.token.fetch.failures"
+	renewals  = "authsec.token.renewals"
+	refusals  = "authsec.token.refusals"
+	hits      = "authsec.cache.lookups hit"
+	misses    = "authsec.cache.lookups miss"
+	rejects   = "authsec.cache.rejects"
+	cacheFail = "authsec.cache.failures"
+)
+
+// collector is a reader and the provider that it reads.
+type collector struct {
+	reader   *sdkmetric.ManualReader
+	provider *sdkmetric.MeterProvider
+}
+
+func newCollector() collector {
+	reader := sdkmetric.NewManualReader()
+	return collector{reader, sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))}
+}
+
+func (c collector) register(t *testing.T, src *authsec.Source, opts ...otelmetrics.Option) metric.Registration {
+	t.Helper()
+	reg, err := otelmetrics.Register(src, append(opts, otelmetrics.WithMeterProvider(c.provider))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reg
+}
+
+func (c collector) collect(t *testing.T) metricdata.ResourceMetrics {
+	t.Helper()
+	var collected metricdata.ResourceMetrics
+	if err := c.reader.Collect(context.Background(), &collected); err != nil {
+		t.Error(err)
+	}
+	return collected
+}
+
+// values are those of an agent: by the instrument's name, and the cache's result
+// where there is one. "" is the agent without attributes.
+func (c collector) values(t *testing.T, agent string) map[string]float64 {
+	t.Helper()
+	values := map[string]float64{}
+	add := func(name string, attrs attribute.Set, value float64) {
+		if v, _ := attrs.Value("gen_ai.agent.name"); v.AsString() != agent {
+			return
+		}
+		if v, ok := attrs.Value("authsec.cache.result"); ok {
+			name += " " + v.AsString()
+		}
+		if _, ok := values[name]; ok {
+			t.Errorf("agent %q has %s twice", agent, name)
+		}
+		values[name] = value
+	}
+	for _, scope := range c.collect(t).ScopeMetrics {
+		for _, m := range scope.Metrics {
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				for _, p := range data.DataPoints {
+					add(m.Name, p.Attributes, float64(p.Value))
+				}
+			case metricdata.Gauge[float64]:
+				for _, p := range data.DataPoints {
+					add(m.Name, p.Attributes, p.Value)
+				}
+			default:
+				t.Errorf("%s is a %T", m.Name, data)
+			}
+		}
+	}
+	return values
+}
+
+// check compares an agent's values but for the expiry. Those that want does not
+// name are to be 0.
+func (c collector) check(t *testing.T, agent string, want map[string]float64) {
+	t.Helper()
+	all := map[string]float64{fetches: 0, failures: 0, renewals: 0, refusals: 0, hits: 0, misses: 0, rejects: 0, cacheFail: 0}
+	maps.Copy(all, want)
+	got := c.values(t, agent)
+	delete(got, expiry)
+	if !maps.Equal(got, all) {
+		t.Errorf("agent %q has %v, want %v", agent, got, all)
+	}
+}
+
+// memory is a Cache. Its fields may be set between uses.
+type memory struct {
+	mu      sync.Mutex
+	entries map[string][]byte
+	broken  bool
+}
+
+func (m *memory) Get(_ context.Context, key string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	data, ok := m.entries[key]
+	switch {
+	case m.broken:
+		return nil, errors.New("broken")
+	case !ok:
+		return nil, authsec.ErrCacheMiss
+	}
+	return data, nil
+}
+
+func (m *memory) Put(_ context.Context, key string, data []byte, _ time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken {
+		return errors.New("broken")
+	}
+	m.entries[key] = append([]byte(nil), data...)
+	return nil
+}
+
+func (m *memory) Delete(_ context.Context, key string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.entries, key)
+	return nil
+}
+
+// spoil has no entry open any more.
+func (m *memory) spoil() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, data := range m.entries {
+		m.entries[key] = data[:len(data)-1]
+	}
+}
+
+func newSource(t *testing.T, cfg authsec.Config) *authsec.Source {
+	t.Helper()
+	src, err := authsec.NewSource(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+func agentName(name string) otelmetrics.Option {
+	return otelmetrics.WithAttributes(attribute.String("gen_ai.agent.name", name))
+}
+
+// The metrics follow a token's life.
+func TestTokenLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := authsectest.NewInMemoryServer()
+		defer srv.Close()
+		src := newSource(t, srv.Config(authsectest.ClientID))
+		c := newCollector()
+		c.register(t, src)
+		expires := func(want float64) {
+			t.Helper()
+			if got := c.values(t, "")[expiry]; math.Abs(got-want) > 1 {
+				t.Errorf("%s is %.3f, want %.3f give or take 1", expiry, got, want)
+			}
+		}
+
+		c.check(t, "", nil)
+		expires(0)
+		if srv.Fetches() != 0 {
+			t.Errorf("Register or a collection asked the server")
+		}
+
+		if _, err := src.Token(); !errors.Is(err, authsec.ErrNotDelegated) {
+			t.Fatalf("got %v, want ErrNotDelegated", err)
+		}
+		c.check(t, "", map[string]float64{fetches: 1, failures: 1})
+		expires(0)
+
+		time.Sleep(5 * time.Minute) // no failure is remembered so long
+		first := srv.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: time.Hour})
+		token, err := src.Token()
+		if err != nil || token.AccessToken != first {
+			t.Fatalf("no token, or another: %v", err)
+		}
+		c.check(t, "", map[string]float64{fetches: 2, failures: 1})
+		expires(float64(time.Now().Add(time.Hour).Unix()))
+
+		srv.Revoke(authsectest.ClientID)
+		srv.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: 2 * time.Hour})
+		if _, err = src.Renew(t.Context(), token); err != nil {
+			t.Fatal(err)
+		}
+		c.check(t, "", map[string]float64{fetches: 3, failures: 1, refusals: 1, renewals: 1})
+		expires(float64(time.Now().Add(2 * time.Hour).Unix()))
+
+		time.Sleep(3 * time.Hour)
+		c.check(t, "", map[string]float64{fetches: 3, failures: 1, refusals: 1, renewals: 1})
+		expires(0)
+	})
+}
+
+// What a cache is good for shows in the metrics of each Source that has it.
+func TestCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := authsectest.NewInMemoryServer()
+		defer srv.Close()
+		srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+		store := &memory{entries: map[string][]byte{}}
+		cfg := srv.Config(authsectest.ClientID)
+		cfg.Cache, cfg.CacheKeys = store, [][]byte{make([]byte, 32)}
+		c := newCollector()
+		get := func(agent string) {
+			t.Helper()
+			src := newSource(t, cfg)
+			c.register(t, src, agentName(agent))
+			if _, err := src.Token(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait() // for what is stored after the call
+		}
+
+		get("first")
+		get("second")
+		store.spoil()
+		get("third")
+		store.broken = true
+		get("fourth")
+
+		c.check(t, "first", map[string]float64{fetches: 1, misses: 1})
+		c.check(t, "second", map[string]float64{hits: 1})
+		c.check(t, "third", map[string]float64{fetches: 1, misses: 1, rejects: 1})
+		got := c.values(t, "fourth")
+		if got[cacheFail] == 0 {
+			t.Errorf("%s is 0 with a broken cache: %v", cacheFail, got)
+		}
+		c.check(t, "fourth", map[string]float64{fetches: 1, misses: 1, cacheFail: got[cacheFail]})
+	})
+}
+
+// With a cache, a failure may be another process', as doc.go says.
+func TestFailureOfAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := authsectest.NewInMemoryServer()
+		defer srv.Close()
+		cfg := srv.Config(authsectest.ClientID)
+		cfg.Cache, cfg.CacheKeys = &memory{entries: map[string][]byte{}}, [][]byte{make([]byte, 32)}
+		c := newCollector()
+		for _, agent := range []string{"first", "second"} {
+			src := newSource(t, cfg)
+			c.register(t, src, agentName(agent))
+			if _, err := src.Token(); !errors.Is(err, authsec.ErrNotDelegated) {
+				t.Fatalf("got %v, want ErrNotDelegated", err)
+			}
+			synctest.Wait()
+		}
+		c.check(t, "first", map[string]float64{fetches: 1, failures: 1, misses: 1})
+		c.check(t, "second", map[string]float64{failures: 1, hits: 1})
+	})
+}
+
+// Sources with the same attributes are added up, as WithAttributes says.
+func TestSameAttributes(t *testing.T) {
+	srv := authsectest.NewServer()
+	defer srv.Close()
+	srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+	c := newCollector()
+	for range 3 {
+		src := newSource(t, srv.Config(authsectest.ClientID))
+		c.register(t, src, agentName("billing"))
+		if _, err := src.Token(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.check(t, "billing", map[string]float64{fetches: 3})
+}
+
+func TestUnregister(t *testing.T) {
+	srv := authsectest.NewServer()
+	defer srv.Close()
+	c := newCollector()
+	one := c.register(t, newSource(t, srv.Config(authsectest.ClientID)), agentName("one"))
+	other := c.register(t, newSource(t, srv.Config(authsectest.ClientID)), agentName("other"))
+	for range 2 { // the second time does nothing
+		if err := one.Unregister(); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.values(t, "one"); len(got) > 0 {
+			t.Errorf("after Unregister, got %v", got)
+		}
+		c.check(t, "other", nil)
+	}
+	if err := other.Unregister(); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.values(t, "other"); len(got) > 0 {
+		t.Errorf("after the last Unregister, got %v", got)
+	}
+}
+
+// Sources come, work and go while two readers collect. The SDK has each reader
+// wait for itself alone.
+func TestConcurrency(t *testing.T) {
+	srv := authsectest.NewServer()
+	defer srv.Close()
+	srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+	cfg := srv.Config(authsectest.ClientID)
+	cfg.Cache, cfg.CacheKeys = &memory{entries: map[string][]byte{}}, [][]byte{make([]byte, 32)}
+	c, other := collector{reader: sdkmetric.NewManualReader()}, sdkmetric.NewManualReader()
+	c.provider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(c.reader), sdkmetric.WithReader(other))
+	done := make(chan struct{})
+	var collecting, working sync.WaitGroup
+	for _, c := range []collector{c, {reader: other}} {
+		collecting.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					c.collect(t)
+				}
+			}
+		})
+	}
+	for i := range 4 {
+		working.Go(func() {
+			for j := range 10 {
+				src, err := authsec.NewSource(cfg)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				reg, err := otelmetrics.Register(src, otelmetrics.WithMeterProvider(c.provider), agentName(fmt.Sprint(i, j)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := src.Token(); err != nil {
+					t.Error(err)
+				}
+				if j == 9 { // the last one stays
+					continue
+				}
+				if err := reg.Unregister(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	working.Wait()
+	close(done)
+	collecting.Wait()
+	for i := range 4 {
+		if got := c.values(t, fmt.Sprint(i, 9)); got[hits]+got[misses] != 1 || got[expiry] == 0 {
+			t.Errorf("Source %d has %v, want one lookup and an expiry", i, got)
+		}
+		if got := c.values(t, fmt.Sprint(i, 0)); len(got) > 0 {
+			t.Errorf("Source %d has %v after Unregister", i, got)
+		}
+	}
+}
+
+// global becomes the global provider's, which takes the first that it is given.
+var global = newCollector()
+
+// Without a provider it is the global one, even if that comes later.
+func TestGlobalProvider(t *testing.T) {
+	srv := authsectest.NewServer()
+	defer srv.Close()
+	register := func(name string) {
+		t.Helper()
+		reg, err := otelmetrics.Register(newSource(t, srv.Config(authsectest.ClientID)), agentName(name), otelmetrics.WithMeterProvider(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { reg.Unregister() })
+	}
+	register("before")
+	otel.SetMeterProvider(global.provider)
+	register("after")
+	global.check(t, "before", nil)
+	global.check(t, "after", nil)
+}
+
+// Nothing that is exported has the token, or the client ID, or its start.
+func TestNoSecrets(t *testing.T) {
+	srv := authsectest.NewServer()
+	defer srv.Close()
+	token := srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+	src := newSource(t, srv.Config(authsectest.ClientID))
+	c := newCollector()
+	c.register(t, src)
+	if _, err := src.Token(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(c.collect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), fetches) {
+		t.Fatal("the text has no metrics")
+	}
+	for what, secret := range map[string]string{"the token": token, "the client ID": authsectest.ClientID[:8]} {
+		if strings.Contains(string(text), secret) {
+			t.Errorf("the metrics have %s", what)
+		}
+	}
+}
+
+// failing is a provider whose meter makes nothing with a name that begins so.
+type failing struct {
+	noop.MeterProvider
+	name string
+}
+
+func (f failing) Meter(string, ...metric.MeterOption) metric.Meter { return failingMeter{name: f.name} }
+
+type failingMeter struct {
+	noop.Meter
+	name string
+}
+
+func (m failingMeter) fault(name string) error {
+	if strings.HasPrefix(name, m.name) {
+		return errors.New("no " + name)
+	}
+	return nil
+}
+
+func (m failingMeter) Int64ObservableCounter(name string, _ ...metric.Int64ObservableCounterOption) (metric.Int64ObservableCounter, error) {
+	return noop.Int64ObservableCounter{}, m.fault(name)
+}
+
+func (m failingMeter) Float64ObservableGauge(name string, _ ...metric.Float64ObservableGaugeOption) (metric.Float64ObservableGauge, error) {
+	return noop.Float64ObservableGauge{}, m.fault(name)
+}
+
+func (m failingMeter) RegisterCallback(metric.Callback, ...metric.Observable) (metric.Registration, error) {
+	return nil, m.fault("callback")
+}
+
+func TestRegisterErrors(t *testing.T) {
+	srv := authsectest.NewServer()
+	defer srv.Close()
+	src := newSource(t, srv.Config(authsectest.ClientID))
+	failingAt := func(name string) otelmetrics.Option {
+		return otelmetrics.WithMeterProvider(failing{name: name})
+	}
+	for _, test := range []struct {
+		name string
+		src  *authsec.Source
+		opt  otelmetrics.Option
+		want []string
+	}{
+		{"no Source", nil, nil, []string{"src is nil"}},
+		{"no key", src, otelmetrics.WithAttributes(attribute.String("", "value")), []string{"WithAttributes", "no key"}},
+		{"gauge", src, failingAt("authsec.token.expiry"), []string{"no authsec.token.expiry.timestamp"}},
+		{"counters", src, failingAt("authsec.cache"), []string{"no authsec.cache.lookups", "no authsec.cache.rejects", "no authsec.cache.failures"}},
+		{"callback", src, failingAt("callback"), []string{"no callback"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			reg, err := otelmetrics.Register(test.src, test.opt)
+			if err == nil || reg != nil {
+				t.Fatalf("got %v, %v, want an error alone", reg, err)
+			}
+			for _, want := range append(test.want, "otelmetrics: ") {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not say %q", err, want)
+				}
+			}
+		})
+	}
+}
