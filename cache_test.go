@@ -687,16 +687,54 @@ func TestRateLimitIsEverybodys(t *testing.T) {
 		x.srv.FailNext(1, limited)
 		x.add(200, patient)
 		began := time.Now()
-		x.all("first")
+		var sum atomic.Int64
+		x.each(func(pod *authsec.Source) {
+			if token, err := pod.Token(); x.name(token) != "first" {
+				t.Errorf("got %s, %v, want the first", x.name(token), err)
+			}
+			sum.Add(int64(time.Since(began)))
+		})
 		if took := time.Since(began); took < 100*time.Second || took > 103*time.Second {
 			t.Errorf("all have the token after %v, want 100s", took)
 		}
+		x.wantWithin("the mean wait", time.Duration(sum.Load()/200), 100200*time.Millisecond, 101*time.Second) // not all at once
 		x.wantRequests(2)
 		for _, pod := range x.pods {
 			if failures := pod.Stats().Failures; failures != 1 {
 				t.Errorf("%d failures, want the server's one", failures)
 			}
 		}
+	})
+}
+
+// In an outage the fleet asks as often as one process does, and those that begin
+// then get the token that the others have.
+func TestFleetInAnOutage(t *testing.T) {
+	fleetBubble(t, func(t *testing.T, x *fleet) {
+		once := func(c *authsec.Config) { c.Retry.MaxAttempts = 1 }
+		x.delegate("first", time.Hour)
+		x.add(50, once)
+		x.run(54 * time.Minute)
+		x.srv.Fail(sourceUnavailable)
+		asked := x.srv.Fetches()
+		x.run(5 * time.Minute)
+		x.add(50, once)
+		x.all("first")
+		if n := x.srv.Fetches() - asked; n < 5 || n > 20 {
+			t.Errorf("%d requests with a token in hand, want about 10", n)
+		}
+		x.run(time.Minute)
+		asked = x.srv.Fetches()
+		x.run(5 * time.Minute)
+		if n := x.srv.Fetches() - asked; n < 3 || n > 20 {
+			t.Errorf("%d requests in 5 minutes without a token, want about 6", n)
+		}
+		x.delegate("second", time.Hour)
+		x.srv.Fail(nil)
+		asked = x.srv.Fetches()
+		x.run(2 * time.Minute)
+		x.all("second")
+		x.wantRequests(asked + 1)
 	})
 }
 
