@@ -134,8 +134,8 @@ type Config struct {
 	// ClientID): 32 random bytes each, the same in all processes. Whoever has one,
 	// and can read the Cache, has the token. The first seals, and all open: to
 	// rotate, add the new one at the end everywhere, then move it to the front
-	// everywhere, then drop the old one. Required with a Cache, unless
-	// StoreTokensUnsealed is set.
+	// everywhere, and drop the old one once the token has been renewed. Required
+	// with a Cache, unless StoreTokensUnsealed is set.
 	CacheKeys [][]byte
 
 	// StoreTokensUnsealed has the token go into Cache as it is, where all who can

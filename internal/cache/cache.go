@@ -110,7 +110,8 @@ func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Ent
 			}
 			return false, free
 		}
-		if !errors.Is(err, ErrLeaseHeld) || time.Since(began) >= patience || !sleep(ctx, wait/2+rand.N(wait)) {
+		left := patience - time.Since(began)
+		if !errors.Is(err, ErrLeaseHeld) || left <= 0 || !sleep(ctx, min(wait/2+rand.N(wait), left)) {
 			return false, release
 		}
 	}

@@ -1,0 +1,472 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build unix
+
+package rediscache_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/rediscache"
+	"github.com/authsec-go/authsec/rediscache/redistest"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+)
+
+const (
+	key   = "00000000000000000000000000000000000000000000000000000000000000aa"
+	other = "00000000000000000000000000000000000000000000000000000000000000bb"
+
+	// patience is how long what must happen may take on a busy machine.
+	patience = 15 * time.Second
+)
+
+func TestMain(m *testing.M) {
+	logging.Disable() // go-redis' own, which tells of each failure to connect
+	os.Exit(m.Run())
+}
+
+// connect returns a client of addr, closed with the test.
+func connect(t testing.TB, addr string, change ...func(*redis.Options)) *redis.Client {
+	t.Helper()
+	o := &redis.Options{Addr: addr, ContextTimeoutEnabled: true}
+	for _, c := range change {
+		c(o)
+	}
+	client := redis.NewClient(o)
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func newCache(t testing.TB, client redis.UniversalClient) *rediscache.Cache {
+	t.Helper()
+	c, err := rediscache.New(client, nil)
+	if err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	return c
+}
+
+// eventually waits until a condition holds.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v for: %s", patience, what)
+		}
+	}
+}
+
+func mustPut(t testing.TB, c authsec.Cache, key, data string, ttl time.Duration) {
+	t.Helper()
+	if err := c.Put(t.Context(), key, []byte(data), ttl); err != nil {
+		t.Fatalf("Put: %v", err)
+	}
+}
+
+func mustGet(t testing.TB, c authsec.Cache, key, want string) {
+	t.Helper()
+	if got, err := c.Get(t.Context(), key); err != nil || string(got) != want {
+		t.Errorf("Get = %q, %v; want %q", got, err, want)
+	}
+}
+
+func mustMiss(t testing.TB, c authsec.Cache, key string) {
+	t.Helper()
+	if got, err := c.Get(t.Context(), key); !errors.Is(err, authsec.ErrCacheMiss) {
+		t.Errorf("Get = %q, %v; want ErrCacheMiss", got, err)
+	}
+}
+
+func mustLease(t testing.TB, c authsec.Leaser, key string, ttl time.Duration) (release func()) {
+	t.Helper()
+	free, err := c.Lease(t.Context(), key, ttl)
+	if err != nil {
+		t.Fatalf("Lease: %v", err)
+	}
+	return func() {
+		t.Helper()
+		if err := free(t.Context()); err != nil {
+			t.Errorf("release: %v", err)
+		}
+	}
+}
+
+func mustBeHeld(t testing.TB, c authsec.Leaser, key string) {
+	t.Helper()
+	if _, err := c.Lease(t.Context(), key, time.Minute); !errors.Is(err, authsec.ErrLeaseHeld) {
+		t.Errorf("Lease: got error %v, want ErrLeaseHeld", err)
+	}
+}
+
+// mustWork has two clients share an entry and a lease.
+func mustWork(t testing.TB, a, b *rediscache.Cache, key string) {
+	t.Helper()
+	mustMiss(t, a, key)
+	mustPut(t, a, key, "one", time.Minute)
+	mustGet(t, b, key, "one")
+	mustPut(t, b, key, "two", time.Minute)
+	mustGet(t, a, key, "two")
+	if err := b.Delete(t.Context(), key); err != nil {
+		t.Errorf("Delete: %v", err)
+	}
+	mustMiss(t, a, key)
+	release := mustLease(t, a, key, time.Minute)
+	mustBeHeld(t, b, key)
+	release()
+	mustLease(t, b, key, time.Minute)()
+}
+
+func TestCacheKeepsWhatItIsGiven(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	a, b := newCache(t, connect(t, srv.Addr)), newCache(t, connect(t, srv.Addr))
+	mustWork(t, a, b, key)
+	if err := a.Delete(t.Context(), key); err != nil {
+		t.Errorf("Delete of nothing: %v", err)
+	}
+	mustPut(t, a, key, "mine", time.Minute)
+	mustMiss(t, a, other)
+	every := make([]byte, 256<<10)
+	for i := range every {
+		every[i] = byte(i)
+	}
+	for _, data := range [][]byte{{}, {0}, every} {
+		given := bytes.Clone(data)
+		if err := a.Put(t.Context(), other, given, time.Minute); err != nil {
+			t.Fatalf("Put: %v", err)
+		}
+		if !bytes.Equal(given, data) {
+			t.Error("Put changed its data")
+		}
+		if got, err := b.Get(t.Context(), other); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("Get = %d bytes, %v; want the %d that were put", len(got), err, len(data))
+		}
+	}
+	mustGet(t, b, key, "mine")
+}
+
+func TestKeysInRedis(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	client := connect(t, srv.Addr)
+	for prefix, want := range map[string]string{"": "authsec:", "team-a:authsec/": "team-a:authsec/"} {
+		c, err := rediscache.New(client, &rediscache.Options{Prefix: prefix})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustPut(t, c, key, "data", 90*time.Second)
+		release := mustLease(t, c, key, 5*time.Second)
+		names := []string{want + "{" + key + "}:entry", want + "{" + key + "}:lease"}
+		got := client.Keys(t.Context(), "*").Val()
+		slices.Sort(got)
+		if !slices.Equal(got, names) {
+			t.Errorf("Prefix %q: keys = %q, want %q", prefix, got, names)
+		}
+		for i, ttl := range []time.Duration{90 * time.Second, 5 * time.Second} {
+			if got := client.PTTL(t.Context(), names[i]).Val(); got <= 0 || got > ttl {
+				t.Errorf("ttl of %s = %v, want %v or a little less", names[i], got, ttl)
+			}
+		}
+		release()
+		client.FlushDB(t.Context())
+	}
+}
+
+func TestEntryEndsWithItsTTL(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	client := connect(t, srv.Addr)
+	c := newCache(t, client)
+	mustPut(t, c, key, "data", 50*time.Millisecond)
+	eventually(t, "the entry's end", func() bool {
+		_, err := c.Get(t.Context(), key)
+		return errors.Is(err, authsec.ErrCacheMiss)
+	})
+	// One that is no whole millisecond, or too long for Redis, is no error and
+	// does not make an entry last for ever.
+	for _, ttl := range []time.Duration{1, time.Millisecond + 1, 1<<63 - 1} {
+		mustPut(t, c, key, "data", ttl)
+		if got := client.PTTL(t.Context(), "authsec:{"+key+"}:entry").Val(); got == -1 {
+			t.Errorf("with a ttl of %v the entry has none", ttl)
+		}
+		mustPut(t, c, key, "data", time.Minute) // in place of the earlier one's ttl
+		mustGet(t, c, key, "data")
+	}
+	for _, ttl := range []time.Duration{0, -1, -time.Hour} {
+		if err := c.Put(t.Context(), other, []byte("data"), ttl); err == nil {
+			t.Errorf("Put with a ttl of %v: got no error, want one", ttl)
+		}
+		if _, err := c.Lease(t.Context(), other, ttl); err == nil || errors.Is(err, authsec.ErrLeaseHeld) {
+			t.Errorf("Lease with a ttl of %v: got error %v, want one that tells of it", ttl, err)
+		}
+		mustMiss(t, c, other)
+	}
+}
+
+func TestLeaseEndsWithItsTTL(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	client := connect(t, srv.Addr)
+	a, b := newCache(t, client), newCache(t, connect(t, srv.Addr))
+	began := time.Now()
+	const ttl = 300 * time.Millisecond
+	lateRelease := mustLease(t, a, key, ttl)
+	var release func(context.Context) error
+	eventually(t, "the lease's end", func() (ok bool) {
+		var err error
+		release, err = b.Lease(t.Context(), key, time.Minute)
+		return err == nil
+	})
+	if took := time.Since(began); took < ttl-time.Millisecond { // its start is Redis' to tell
+		t.Errorf("the lease ended after %v, want %v", took, ttl)
+	}
+
+	// The first holder comes late: the second's lease stands.
+	lateRelease()
+	mustBeHeld(t, a, key)
+	if err := release(t.Context()); err != nil {
+		t.Errorf("release: %v", err)
+	}
+	mustLease(t, a, key, time.Minute)()
+	if err := release(t.Context()); err != nil {
+		t.Errorf("release of a lease that has ended: %v", err)
+	}
+}
+
+// TestOneOfManyGetsTheLease has many goroutines of several clients go for one
+// lease again and again.
+func TestOneOfManyGetsTheLease(t *testing.T) {
+	t.Parallel()
+	const clients, goroutines, rounds = 4, 8, 50
+	srv := redistest.Start(t)
+	var holders, taken atomic.Int64
+	var done sync.WaitGroup
+	for range clients {
+		c := newCache(t, connect(t, srv.Addr))
+		for range goroutines {
+			done.Go(func() {
+				for range rounds {
+					release, err := c.Lease(t.Context(), key, time.Minute)
+					if errors.Is(err, authsec.ErrLeaseHeld) {
+						continue
+					}
+					if err != nil {
+						t.Errorf("Lease: %v", err)
+						return
+					}
+					taken.Add(1)
+					if n := holders.Add(1); n != 1 {
+						t.Errorf("%d hold the lease, want 1", n)
+					}
+					holders.Add(-1)
+					if err := release(t.Context()); err != nil {
+						t.Errorf("release: %v", err)
+					}
+				}
+			})
+		}
+	}
+	done.Wait()
+	if taken.Load() == 0 {
+		t.Error("nobody got the lease")
+	}
+	t.Logf("%d of %d calls got the lease", taken.Load(), clients*goroutines*rounds)
+}
+
+func TestExactlyOneGetsAFreeLease(t *testing.T) {
+	t.Parallel()
+	const clients, rounds = 16, 20
+	srv := redistest.Start(t)
+	caches := make([]*rediscache.Cache, clients)
+	for i := range caches {
+		caches[i] = newCache(t, connect(t, srv.Addr))
+	}
+	for round := range rounds {
+		var won atomic.Int64
+		var done sync.WaitGroup
+		for _, c := range caches {
+			done.Go(func() {
+				_, err := c.Lease(t.Context(), fmt.Sprintf("%064x", round), time.Minute)
+				if err == nil {
+					won.Add(1)
+				} else if !errors.Is(err, authsec.ErrLeaseHeld) {
+					t.Errorf("Lease: %v", err)
+				}
+			})
+		}
+		done.Wait()
+		if won.Load() != 1 {
+			t.Errorf("%d of %d got a free lease, want 1", won.Load(), clients)
+		}
+	}
+}
+
+// TestLostAnswer has go-redis send a command again whose answer was lost: the
+// lease that it took is its own still.
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	direct := connect(t, srv.Addr)
+	r := newRelay(t, srv.Addr)
+	c := newCache(t, connect(t, r.addr))
+	mustMiss(t, c, key) // there is a connection
+	mustLease(t, c, other, time.Minute)()
+
+	r.set(func() { r.mute = 1 })
+	release, err := c.Lease(t.Context(), key, time.Minute)
+	if err != nil {
+		t.Fatalf("Lease: got error %v, want none: it was taken by the first try", err)
+	}
+	r.set(func() {
+		if r.mute != 0 {
+			t.Error("no answer was lost")
+		}
+	})
+	if err := release(t.Context()); err != nil {
+		t.Errorf("release: %v", err)
+	}
+	if got := direct.Exists(t.Context(), "authsec:{"+key+"}:lease").Val(); got != 0 {
+		t.Error("the lease stands after its release")
+	}
+}
+
+func TestLeaseSurvivesForgottenScripts(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	c := newCache(t, connect(t, srv.Addr))
+	for range 3 {
+		release := mustLease(t, c, key, time.Minute)
+		srv.CLI("script", "flush")
+		mustBeHeld(t, c, key)
+		srv.CLI("script", "flush")
+		release()
+	}
+	srv.Restart()
+	mustLease(t, c, key, time.Minute)()
+}
+
+// TestUsesEndWithTheirDeadline has a server that does not answer, and a
+// network that lets nothing through.
+func TestUsesEndWithTheirDeadline(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	r := newRelay(t, srv.Addr)
+	for name, fault := range map[string]struct{ begin, end func() }{
+		"paused":      {srv.Pause, srv.Resume},
+		"partitioned": {r.partition, r.restore},
+	} {
+		const timeout = 100 * time.Millisecond
+		srv.CLI("flushall")
+		client := connect(t, r.addr, func(o *redis.Options) { o.PoolSize = 4 })
+		c := newCache(t, client)
+		release, err := c.Lease(t.Context(), key, time.Minute)
+		if err != nil {
+			t.Fatalf("Lease: %v", err)
+		}
+		fault.begin()
+		for op, use := range map[string]func(context.Context) error{
+			"Get":     func(ctx context.Context) error { _, err := c.Get(ctx, key); return err },
+			"Put":     func(ctx context.Context) error { return c.Put(ctx, key, []byte("data"), time.Minute) },
+			"Delete":  func(ctx context.Context) error { return c.Delete(ctx, key) },
+			"Lease":   func(ctx context.Context) error { _, err := c.Lease(ctx, key, time.Minute); return err },
+			"release": func(ctx context.Context) error { return release(ctx) },
+		} {
+			for range 3 {
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
+				began := time.Now()
+				err := use(ctx)
+				took := time.Since(began)
+				cancel()
+				var netErr net.Error
+				if !errors.Is(err, context.DeadlineExceeded) && !(errors.As(err, &netErr) && netErr.Timeout()) {
+					t.Errorf("%s, %s: got error %v, want a time-out", name, op, err)
+				}
+				if limit := timeout + time.Second; took > limit {
+					t.Errorf("%s, %s: took %v with a deadline of %v", name, op, took, timeout)
+				}
+			}
+		}
+		if got := client.PoolStats().TotalConns; got > 4 {
+			t.Errorf("%s: %d connections are open, want no more than PoolSize, 4", name, got)
+		}
+		fault.end()
+		eventually(t, "the cache works again", func() bool {
+			return c.Put(t.Context(), key, []byte("data"), time.Minute) == nil
+		})
+		mustGet(t, c, key, "data")
+		client.Close()
+		eventually(t, "no connection is left", func() bool { return r.open() == 0 })
+	}
+}
+
+// TestRefusedConnection has what doc.go says of DialerRetries.
+func TestRefusedConnection(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	srv.Stop()
+	c := newCache(t, connect(t, srv.Addr, func(o *redis.Options) { o.DialerRetries = 1 }))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	began := time.Now()
+	_, err := c.Get(ctx, key)
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("Get: got error %v, want that the connection was refused", err)
+	}
+	t.Logf("told after %v", time.Since(began).Round(time.Millisecond))
+}
+
+func TestNewRefusesWhatDoesNotWork(t *testing.T) {
+	t.Parallel()
+	plain := redis.NewClient(&redis.Options{})
+	defer plain.Close()
+	sentinel := redis.NewFailoverClient(&redis.FailoverOptions{})
+	defer sentinel.Close()
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{})
+	defer cluster.Close()
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer ring.Close()
+	good := connect(t, "127.0.0.1:1")
+	for _, tc := range []struct {
+		name   string
+		client redis.UniversalClient
+		o      *rediscache.Options
+		want   string
+	}{
+		{"no client", nil, nil, "client is nil"},
+		{"nil client", (*redis.Client)(nil), nil, "client is nil"},
+		{"nil cluster", (*redis.ClusterClient)(nil), nil, "client is nil"},
+		{"nil ring", (*redis.Ring)(nil), nil, "client is nil"},
+		{"plain", plain, nil, "ContextTimeoutEnabled"},
+		{"sentinel", sentinel, nil, "ContextTimeoutEnabled"},
+		{"cluster", cluster, nil, "ContextTimeoutEnabled"},
+		{"ring", ring, nil, "ContextTimeoutEnabled"},
+		{"braces", good, &rediscache.Options{Prefix: "a{b}:"}, "Options.Prefix"},
+		{"good", good, &rediscache.Options{Prefix: "a:"}, ""},
+	} {
+		c, err := rediscache.New(tc.client, tc.o)
+		if tc.want == "" {
+			if err != nil || c == nil {
+				t.Errorf("%s: got %v, error %v; want a Cache", tc.name, c, err)
+			}
+			continue
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), "rediscache: ") || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: got error %v, want one with %q", tc.name, err, tc.want)
+		}
+	}
+}

@@ -1,0 +1,81 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rediscache_test
+
+import (
+	"crypto/tls"
+	"encoding/hex"
+	"log"
+	"os"
+
+	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/rediscache"
+	"github.com/redis/go-redis/v9"
+)
+
+// One Redis server, over TLS, with a user of its own (ACL).
+func Example() {
+	store, err := rediscache.New(redis.NewClient(&redis.Options{
+		Addr:                  "redis.example.com:6380",
+		TLSConfig:             &tls.Config{MinVersion: tls.VersionTLS12}, // RootCAs, if its CA is your own
+		Username:              "agent",
+		Password:              os.Getenv("REDIS_PASSWORD"),
+		ContextTimeoutEnabled: true,
+		DialerRetries:         1,
+		PoolSize:              4,
+	}), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := hex.DecodeString(os.Getenv("AUTHSEC_CACHE_KEY")) // openssl rand -hex 32
+	if err != nil {
+		log.Fatal("AUTHSEC_CACHE_KEY is not hexadecimal")
+	}
+	cfg, err := authsec.ConfigFromEnv()
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg.Cache = store
+	cfg.CacheKeys = [][]byte{key}
+	client, err := authsec.NewClient(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	resp, err := client.Get("https://billing.example.com/customers/42")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+}
+
+// A master that Sentinel names, and another when that one fails.
+func ExampleNew_sentinel() {
+	store, err := rediscache.New(redis.NewFailoverClient(&redis.FailoverOptions{
+		MasterName:            "main",
+		SentinelAddrs:         []string{"sentinel-0:26379", "sentinel-1:26379", "sentinel-2:26379"},
+		ContextTimeoutEnabled: true,
+		DialerRetries:         1,
+		PoolSize:              4,
+	}), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg := authsec.Config{Cache: store} // and so on
+	_ = cfg
+}
+
+// A cluster, in which this agent may use keys that begin with team-a.
+func ExampleNew_cluster() {
+	store, err := rediscache.New(redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs:                 []string{"redis-0:6379", "redis-1:6379", "redis-2:6379"},
+		ContextTimeoutEnabled: true,
+		DialerRetries:         1,
+		PoolSize:              4, // for each node
+	}), &rediscache.Options{Prefix: "team-a:authsec:"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg := authsec.Config{Cache: store} // and so on
+	_ = cfg
+}
