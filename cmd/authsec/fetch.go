@@ -59,8 +59,9 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	include := flags.Bool("i", false, "write the status line and headers before the body")
 	timeout := flags.Duration("timeout", time.Minute, "give up after this long, body included; 0: never")
 	hosts := flags.String("hosts", "", "comma-separated `list` of hosts that the token may go to; default: AUTHSEC_HOSTS, or DOWNSTREAM_URL's host")
+	useCache := flags.Bool("cache", true, cacheUsage)
 	flags.Usage = func() {
-		fmt.Fprint(stderr, fetchUsage)
+		fmt.Fprint(stderr, fetchUsage+whereCached()+"\n")
 		flags.PrintDefaults()
 	}
 	wrong := func(format string, args ...any) int {
@@ -111,10 +112,15 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		req.Header.Add(name, value)
 	}
 
-	src, cfg, err := sourceFromEnv(nil)
+	src, cfg, err := sourceFromEnv(nil, func(cfg *authsec.Config) {
+		if *useCache {
+			useUserCache(cfg, "fetch", stderr)
+		}
+	})
 	if err != nil {
 		return fail(stderr, "fetch", err, "correct the environment as named above")
 	}
+	defer src.Flush(context.Background()) // so that the next run has the token; bounded by itself
 	if *hosts != "" {
 		cfg.Hosts = strings.FieldsFunc(*hosts, func(r rune) bool { return r == ',' || r == ' ' })
 	}
@@ -143,6 +149,9 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if err := write(resp, stdout, *output, *include); err != nil {
 		return fail(stderr, "fetch", err, fetchAdvice(err))
+	}
+	if err := src.Stats().LastError; resp.StatusCode == http.StatusUnauthorized && err != nil {
+		return fail(stderr, "fetch", err, fetchAdvice(err)) // why the API was given no other token
 	}
 	if resp.StatusCode >= 400 {
 		return 1

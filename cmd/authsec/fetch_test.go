@@ -230,6 +230,7 @@ func TestFetchFailsInOneLineThatSaysWhatToDo(t *testing.T) {
 		t.Errorf("no hosts: fetch = %d, %q, want 1, naming -hosts", code, line)
 	}
 	srv.Revoke(authsectest.ClientID)
+	home(t)
 	code, line = failsInOneLine(t, "fetch", "-hosts", strings.TrimPrefix(api.URL, "http://"), api.URL)
 	if code != 1 || !strings.Contains(line, "Trust Delegation") {
 		t.Errorf("not delegated: fetch = %d, %q, want 1 and advice", code, line)

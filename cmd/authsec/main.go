@@ -4,7 +4,7 @@
 // Authsec uses an AuthSec trust delegation from the command line.
 //
 //	authsec smoke [-json]
-//	authsec token [-json]
+//	authsec token [-json] [-renew] [-cache=false]
 //	authsec fetch [flags] URL
 //	authsec proxy -upstream URL [flags]
 //
@@ -14,7 +14,8 @@
 // if that is set. With neither it runs against a server and an API of its own.
 //
 // Token prints the token, for other programs. Fetch makes one authenticated
-// request. Proxy is a sidecar, through which programs in any language reach one
+// request. Both keep the token for later runs, sealed, in a directory that is the
+// user's alone (package dircache). Proxy is a sidecar, through which programs in any language reach one
 // API with the token, and never see it.
 //
 // All exit with 0 only if everything held, with 1 if something failed and with
@@ -33,13 +34,13 @@ import (
 )
 
 const usage = `usage: authsec smoke [-json]
-       authsec token [-json]
+       authsec token [-json] [-renew] [-cache=false]
        authsec fetch [flags] URL
        authsec proxy -upstream URL [flags]
        authsec help
 
   smoke   get a delegation token, call a protected API, call again from the cache
-  token   print the token: curl -H "Authorization: Bearer $(authsec token)" URL
+  token   print the token, kept for later runs: curl -H "Authorization: Bearer $(authsec token)" URL
   fetch   make one request with the token; authsec fetch -h lists the flags
   proxy   give other programs an authenticated way to one API; authsec proxy -h lists the flags
   help    print this

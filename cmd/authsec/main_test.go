@@ -26,7 +26,27 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
+	for _, name := range homes { // no test uses the user's own cache
+		os.Unsetenv(name)
+	}
 	os.Exit(m.Run())
+}
+
+// homes are the variables by which os.UserCacheDir goes.
+var homes = []string{"XDG_CACHE_HOME", "HOME", "home", "LocalAppData"}
+
+// home gives the user a home directory, and returns the cache's that is in it.
+func home(t *testing.T) (dir string) {
+	t.Helper()
+	above := t.TempDir()
+	for _, name := range homes {
+		t.Setenv(name, above)
+	}
+	dir, err := userCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // command is the command as a process of its own, in this test's environment.
@@ -41,6 +61,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 // It returns the token, too.
 func agent(t *testing.T) (srv *authsectest.Server, token string) {
 	t.Helper()
+	home(t)
 	srv = authsectest.NewServer()
 	t.Cleanup(srv.Close)
 	token = srv.Delegate(authsectest.ClientID, authsectest.Delegation{Permissions: []string{"billing:read"}})

@@ -61,7 +61,15 @@ func proxy(ctx context.Context, args []string, stderr io.Writer) int {
 		return wrong(err)
 	}
 	logger := newLogger(stderr, f.level)
-	src, _, err := sourceFromEnv(logger)
+	share := func(*authsec.Config) {}
+	if f.cacheDir != "" {
+		store, keys, err := openCache(f.cacheDir)
+		if err != nil {
+			return fail(stderr, "proxy", fmt.Errorf("-cache-dir: %w", err), "choose another -cache-dir, or none")
+		}
+		share = func(cfg *authsec.Config) { cfg.Cache, cfg.CacheKeys = store, keys }
+	}
+	src, _, err := sourceFromEnv(logger, share)
 	if err != nil {
 		return fail(stderr, "proxy", err, "correct the environment as named above")
 	}

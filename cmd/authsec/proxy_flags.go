@@ -39,6 +39,7 @@ type proxyFlags struct {
 	listen      string
 	upstream    string
 	health      string
+	cacheDir    string
 	hosts       names
 	allowRemote bool
 	allowHTTP   bool
@@ -71,6 +72,7 @@ func newProxyFlags(stderr io.Writer) (*flag.FlagSet, *proxyFlags) {
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8081", "`address` for the programs")
 	flags.StringVar(&f.upstream, "upstream", "", "the API's `URL`, to whose path the requests' are appended; required")
 	flags.StringVar(&f.health, "health", "", "`address` for /healthz, /readyz and /metrics, as in :8082; default: none")
+	flags.StringVar(&f.cacheDir, "cache-dir", "", "`directory` for the token, which the agent's other processes of this user on this machine are given, too; default: none")
 	flags.Var(&f.hosts, "host", "another `name` by which this proxy may be called, as in proxy.local or proxy.local:80; may be repeated, or a comma-separated list; "+
 		"browsers send Sec-Fetch-Site to localhost and loopback addresses only, so under another name a page's images get through")
 	flags.BoolVar(&f.allowRemote, "allow-remote", false, "permit a -listen address that other machines reach: whoever reaches it acts as the agent")

@@ -134,13 +134,18 @@ func (m *metrics) write(w io.Writer) {
 		value      uint64
 	}{
 		{"authsec_token_fetches_total", "Times that the AuthSec server was asked for the token.", stats.Fetches},
-		{"authsec_token_fetch_failures_total", "Times that it gave none.", stats.Failures},
+		{"authsec_token_fetch_failures_total", "Fetches that brought no usable token.", stats.Failures},
 		{"authsec_token_renewals_total", "Times that another token took the place of a good one.", stats.Renewals},
 		{"authsec_token_refusals_total", "Tokens that the upstream refused.", stats.Refusals},
+		{"authsec_cache_failures_total", "Uses of the cache that failed or took too long.", stats.CacheFailures},
+		{"authsec_cache_rejects_total", "Entries of the cache that were not fit for use.", stats.CacheRejects},
 	} {
 		head(c.name, "counter", c.help)
 		fmt.Fprintf(w, "%s %d\n", c.name, c.value)
 	}
+	const lookups = "authsec_cache_lookups_total"
+	head(lookups, "counter", "Fetches that looked into the cache, by whether it had their result.")
+	fmt.Fprintf(w, "%s{authsec_cache_result=\"hit\"} %d\n%[1]s{authsec_cache_result=\"miss\"} %[3]d\n", lookups, stats.CacheHits, stats.CacheMisses)
 }
 
 // timed is a transport whose round trips are measured.

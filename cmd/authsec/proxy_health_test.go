@@ -106,7 +106,7 @@ func TestHealthListenerGivesNoAccessToTheUpstream(t *testing.T) {
 }
 
 // sample is a line of Prometheus' text format.
-var sample = regexp.MustCompile(`^([a-z_]+)(\{[a-z]+="[^"]+"\})? (-?[0-9.e+]+)$`)
+var sample = regexp.MustCompile(`^([a-z_]+)(\{[a-z_]+="[^"]+"\})? (-?[0-9.e+]+)$`)
 
 // metricsOf reads and checks the whole page.
 func metricsOf(t *testing.T, p *running) map[string]float64 {

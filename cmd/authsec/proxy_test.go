@@ -722,6 +722,7 @@ func TestProxyFlagsHaveEnvironmentVariablesAndWinOverThem(t *testing.T) {
 		"listen":       {"127.0.0.1:1", "127.0.0.1:2"},
 		"upstream":     {"https://a.example", "https://b.example"},
 		"health":       {":1", ":2"},
+		"cache-dir":    {"/a", "/b"},
 		"host":         {"a,b", "c"},
 		"allow-remote": {"true", "false"},
 		"allow-http":   {"true", "false"},

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/dircache"
+	"golang.org/x/oauth2"
 )
 
 // tokenTimeout bounds a whole run of token.
@@ -33,8 +35,10 @@ func token(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("authsec token", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	asJSON := flags.Bool("json", false, "print one JSON object with the token, its expiry and its claims")
+	renew := flags.Bool("renew", false, "ask the server now, whatever the cache has: after a new delegation, or for a token that was refused")
+	useCache := flags.Bool("cache", true, cacheUsage)
 	flags.Usage = func() {
-		fmt.Fprint(stderr, "usage: authsec token [-json]\n\nPrints the agent's token, which is a secret.\n\n")
+		fmt.Fprint(stderr, "usage: authsec token [-json] [-renew] [-cache=false]\n\nPrints the agent's token, which is a secret.\n\n"+whereCached()+"\n")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -46,16 +50,28 @@ func token(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "authsec token: unexpected argument %q\n", flags.Arg(0))
 		return 2
 	}
-	src, _, err := sourceFromEnv(nil)
+	var cache *dircache.Cache
+	src, cfg, err := sourceFromEnv(nil, func(cfg *authsec.Config) {
+		if *useCache {
+			cache = useUserCache(cfg, "token", stderr)
+		}
+	})
 	if err != nil {
 		return fail(stderr, "token", err, "correct the environment as named above")
 	}
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
-	t, err := src.TokenContext(ctx)
+	defer src.Flush(context.Background()) // so that the next run has it; bounded by itself
+	var t *oauth2.Token
+	if *renew {
+		t, err = src.Renew(ctx, nil)
+	} else {
+		t, err = src.TokenContext(ctx)
+	}
 	if err != nil {
 		return fail(stderr, "token", err, advice(err))
 	}
+	t = renewLate(ctx, cache, src, cfg, t)
 	if isTerminal(stdout) {
 		fmt.Fprintln(stderr, "authsec token: this token is a secret, and standard output is a terminal: whoever sees it can use it until it expires")
 	}
@@ -72,14 +88,16 @@ func token(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// sourceFromEnv makes a Source as the environment says.
-func sourceFromEnv(log *slog.Logger) (*authsec.Source, authsec.Config, error) {
+// sourceFromEnv makes a Source as the environment says, with the cache that share
+// adds.
+func sourceFromEnv(log *slog.Logger, share func(*authsec.Config)) (*authsec.Source, authsec.Config, error) {
 	cfg, err := authsec.ConfigFromEnv()
 	if err != nil {
 		return nil, cfg, err
 	}
 	cfg.Logger = log
 	cfg.FailFast = true // who waits for a command or a proxy is told at once
+	share(&cfg)
 	src, err := authsec.NewSource(cfg)
 	return src, cfg, err
 }

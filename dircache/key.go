@@ -1,0 +1,80 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dircache
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// keySize is what [authsec.Config.CacheKeys] want.
+const keySize = 32
+
+// Key returns the directory's own key, for [authsec.Config.CacheKeys]: 32 random
+// bytes in its file "key", the same for all processes. The first call of all
+// makes it. It fails if the file has another length, belongs to another user or
+// gives others any access, and on file systems without hard links if it is to
+// be made. What it protects from, and what not, is above, in the package's
+// comment.
+func (c *Cache) Key() ([]byte, error) {
+	root, err := c.open()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	key, err := readKey(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeKey(root); err == nil {
+			key, err = readKey(root)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dircache: %s: %w", c.dir, err)
+	}
+	return key, nil
+}
+
+// makeKey makes the key, unless another process has done so by then. A link is
+// made whole or not at all, and unlike a rename it replaces nothing. The key
+// is on the disk before, so that no power failure leaves half of one.
+func makeKey(root *os.Root) error {
+	key := make([]byte, keySize)
+	rand.Read(key) // never fails
+	temp, err := writeTemp(root, key, true)
+	if err != nil {
+		return err
+	}
+	defer root.Remove(temp)
+	if err := root.Link(temp, keyFile); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+func readKey(root *os.Root) ([]byte, error) {
+	f, err := root.Open(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := private(info); err != nil {
+		return nil, fmt.Errorf("the file %q %w: delete it, and another is made", keyFile, err)
+	}
+	key, err := io.ReadAll(io.LimitReader(f, keySize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(key) != keySize || info.Size() != keySize {
+		return nil, fmt.Errorf("the file %q has %d bytes, not %d: delete it, and another is made", keyFile, info.Size(), keySize)
+	}
+	return key, nil
+}
