@@ -425,7 +425,6 @@ func TestRefusalAsksAnew(t *testing.T) {
 			x.srv.Revoke(authsectest.ClientID)
 			x.delegateNow("second", time.Hour)
 			x.sleep(time.Second)
-			x.pods = x.pods[1:]
 			x.refuse("first", func(*oauth2.Token, error) {})
 			x.all("second")
 		})
