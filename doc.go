@@ -28,6 +28,13 @@
 // failures are remembered for about a second at first, and about a minute in
 // the end.
 //
+// # Many processes
+//
+// Each Source asks for itself. With a [Cache], all processes of an agent share
+// what the server says: one of them asks, at a cold start, at each renewal and for
+// a token that an API refused, and the others take its result. What is stored is
+// sealed. A cache that fails costs a stated time, and no call fails for it.
+//
 // # Secrets
 //
 // No error, log record or formatted value of this package holds a token. The

@@ -68,6 +68,8 @@ func metrics(src *authsec.Source) expvar.Func {
 		return map[string]any{
 			"expiry": s.Expiry, "fetches": s.Fetches, "failures": s.Failures,
 			"renewals": s.Renewals, "refusals": s.Refusals, "last_success": s.LastSuccess,
+			"cache_hits": s.CacheHits, "cache_misses": s.CacheMisses,
+			"cache_rejects": s.CacheRejects, "cache_failures": s.CacheFailures,
 		}
 	}
 }
