@@ -412,14 +412,14 @@ func TestRefusalAsksAnew(t *testing.T) {
 			x.sleep(time.Minute)
 			x.srv.FailNext(1, sourceUnavailable)
 			asked := x.srv.Fetches()
-			failed := 0
+			var failed atomic.Int64
 			x.refuse("first", func(_ *oauth2.Token, err error) {
 				if err != nil {
-					failed++
+					failed.Add(1)
 				}
 			})
 			x.wantRequests(asked + 1)
-			if failed == 0 {
+			if failed.Load() == 0 {
 				t.Error("no refusal met the failure")
 			}
 			x.srv.Revoke(authsectest.ClientID)
@@ -737,6 +737,47 @@ func TestFleetInAnOutage(t *testing.T) {
 	})
 }
 
+// A failure that is stored late leaves the token that another process was given.
+func TestLateFailureLeavesTheNewerToken(t *testing.T) {
+	for _, order := range []string{"told before", "told after"} {
+		fleetBubble(t, func(t *testing.T, x *fleet) {
+			x.delegate("first", time.Hour)
+			x.srv.FailNext(1, authsectest.Answer(429, `{"error":"Rate limit exceeded"}`, "Retry-After", "100"))
+			gate := make(chan struct{})
+			late := x.pod(func(c *authsec.Config) {
+				c.Cache = &x.cache.plainCache
+				c.HTTPClient = &http.Client{Transport: sourceRoundTripper(func(req *http.Request) (*http.Response, error) {
+					if order == "told after" {
+						<-gate
+					}
+					resp, err := x.srv.Client().Transport.RoundTrip(req)
+					if order == "told before" {
+						<-gate
+					}
+					return resp, err
+				})}
+			})
+			go late.Token()
+			synctest.Wait()
+			if order == "told after" {
+				x.srv.Fail(nil)
+			}
+			x.pod(func(c *authsec.Config) { c.Cache = &x.cache.plainCache })
+			x.want("first")
+			if order == "told after" {
+				x.srv.FailNext(1, authsectest.Answer(429, `{"error":"Rate limit exceeded"}`, "Retry-After", "100"))
+			}
+			x.sleep(time.Second)
+			close(gate)
+			x.sleep(time.Second)
+			asked := x.srv.Fetches()
+			x.pod()
+			x.want("first")
+			x.wantRequests(asked)
+		})
+	}
+}
+
 // What may be one process's own trouble is not taken for that of all.
 func TestOwnFailuresAreNotShared(t *testing.T) {
 	for _, c := range []struct {
@@ -823,6 +864,7 @@ func TestAnotherAgentsEntryIsAMiss(t *testing.T) {
 		if _, err := x.src.Token(); err != nil {
 			t.Fatal(err)
 		}
+		x.src.Flush(t.Context())
 		entries := x.cache.all()
 		if len(entries) != 2 {
 			t.Fatalf("%d entries, want 2", len(entries))

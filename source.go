@@ -625,13 +625,12 @@ func (s *Source) wanted(now time.Time, refused string, forced bool) cache.Want {
 // or waits for what another is being told, and asks itself if there is neither.
 // What it is told is stored once the flight has landed: no caller waits for that.
 func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err error) {
-	var kept keptAnswer
 	patience := s.fetchTimeout/3 + jitter(s.fetchTimeout/6)
 	taken, release := s.cache.Await(ctx, patience, func(e cache.Entry) bool {
 		now := s.serverNow(e)
-		kept = s.open(e, now)
+		g := s.open(e, now)
 		f.want.Look(e)
-		switch g := kept.grant; {
+		switch {
 		case g != nil && f.want.Accepts(e, g.token.AccessToken, now):
 			r, err = s.record(g), nil
 			s.learn(g, g.told)
@@ -657,7 +656,7 @@ func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err err
 	r, answer, err := s.ask(ctx)
 	f.share = func() {
 		defer release()
-		s.store(kept, f.refused, r, answer, err)
+		s.store(f.refused, r, answer, err)
 	}
 	if err == nil || concernsAll(err) {
 		s.mu.Lock()
@@ -672,12 +671,6 @@ func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err err
 	return r, err
 }
 
-// keptAnswer is what was last seen in the cache, if its token is fit for use.
-type keptAnswer struct {
-	grant *grant // nil: it is not
-	body  []byte
-}
-
 // serverNow returns what the server's clock reads, as far as is known. An entry
 // from the future shows that the local one is behind.
 func (s *Source) serverNow(e cache.Entry) time.Time {
@@ -688,10 +681,11 @@ func (s *Source) serverNow(e cache.Entry) time.Time {
 	return now.Add(s.shared.ahead)
 }
 
-// open reads the good answer in an entry, and checks it as one that the server gives.
-func (s *Source) open(e cache.Entry, now time.Time) keptAnswer {
+// open reads the good answer in an entry, and checks it as one that the server
+// gives. nil: there is none that is fit for use.
+func (s *Source) open(e cache.Entry, now time.Time) *grant {
 	if len(e.Answer) == 0 {
-		return keptAnswer{}
+		return nil
 	}
 	received := time.Now()
 	g, err := s.endpoint.read(&reply{
@@ -700,19 +694,19 @@ func (s *Source) open(e cache.Entry, now time.Time) keptAnswer {
 	})
 	switch {
 	case err != nil && g != nil: // expired, which is no fault
-		return keptAnswer{}
+		return nil
 	case err != nil:
 		s.rejected(err.Error())
-		return keptAnswer{}
+		return nil
 	}
 	s.mu.Lock()
 	replayed := g.delegation.UpdatedAt.Before(s.shared.updated) && !g.delegation.UpdatedAt.IsZero()
 	s.mu.Unlock()
 	if replayed {
 		s.rejected("its token is older than one that the server has given out")
-		return keptAnswer{}
+		return nil
 	}
-	return keptAnswer{g, e.Answer}
+	return g
 }
 
 // learn takes account of what the server said, to this process or another one. g
@@ -736,7 +730,7 @@ func concernsAll(err error) bool {
 
 // store shares what the server was asked, if it concerns all. A failure leaves the
 // token that others have in service, unless it is the one whose refusal it confirms.
-func (s *Source) store(kept keptAnswer, refused string, r *record, answer *reply, err error) {
+func (s *Source) store(refused string, r *record, answer *reply, err error) {
 	ctx := context.WithValue(context.Background(), flightKey{}, s)
 	var e *Error
 	if err == nil {
@@ -746,13 +740,19 @@ func (s *Source) store(kept keptAnswer, refused string, r *record, answer *reply
 	if !concernsAll(err) || !errors.As(err, &e) {
 		return
 	}
+	// What is there now: another process may have been given a token meanwhile,
+	// without leases, or where one has ended.
+	old := s.cache.Read(ctx)
+	if old.Answered.After(e.told) {
+		return
+	}
 	hold := max(time.Until(s.Stats().NextFetch), minRemembered)
 	entry := cache.Entry{Failure: &cache.Failure{
 		Told: e.told, Status: e.StatusCode, Message: e.Message, Details: e.Details, Hold: hold, RetryAfter: e.RetryAfter,
 	}}
 	ttl := hold
-	if g := kept.grant; g != nil && !(e.noDelegation && g.token.AccessToken == refused) {
-		entry.Answer, entry.Answered = kept.body, g.told
+	if g := s.open(old, s.serverNow(old)); g != nil && !(e.noDelegation && g.token.AccessToken == refused) {
+		entry.Answer, entry.Answered = old.Answer, old.Answered
 		ttl = max(ttl, g.life-time.Since(g.received))
 	}
 	s.cache.Write(ctx, entry, ttl)

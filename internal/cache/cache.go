@@ -123,7 +123,7 @@ func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Ent
 func (c *Cache) looker(take func(Entry) bool) func(context.Context) (taken bool, err error) {
 	last, looked := "", false
 	return func(ctx context.Context) (bool, error) {
-		stored, err := use(ctx, c, "get", func(ctx context.Context) ([]byte, error) { return c.Store.Get(ctx, c.key) }, nil)
+		stored, err := c.get(ctx)
 		if err != nil && !errors.Is(err, ErrMiss) {
 			return false, err
 		}
@@ -139,6 +139,20 @@ func (c *Cache) looker(take func(Entry) bool) func(context.Context) (taken bool,
 		}
 		return take(e), nil
 	}
+}
+
+func (c *Cache) get(ctx context.Context) ([]byte, error) {
+	return use(ctx, c, "get", func(ctx context.Context) ([]byte, error) { return c.Store.Get(ctx, c.key) }, nil)
+}
+
+// Read returns the entry as it is now, or an empty one.
+func (c *Cache) Read(ctx context.Context) Entry {
+	stored, err := c.get(ctx)
+	if err != nil {
+		return Entry{}
+	}
+	e, _ := c.open(stored) // Await has reported those that don't open
+	return e
 }
 
 func (c *Cache) open(stored []byte) (Entry, error) {
