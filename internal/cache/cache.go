@@ -17,7 +17,7 @@ import (
 const (
 	maxEntry = 4 << 20 // bytes of an entry; an answer is shorter
 
-	minPoll = 25 * time.Millisecond // between two looks for another process's result, at first
+	minPoll = 100 * time.Millisecond // between two looks for another process's result, at first
 	maxPoll = 500 * time.Millisecond
 
 	minRest = time.Second // for which a store that did not answer is left alone, at first

@@ -1,0 +1,174 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/authsec-go/authsec/fleet/internal/agent"
+)
+
+// What stands before and after the section in a page.
+const (
+	beginMark = "<!-- processes -->"
+	endMark   = "<!-- /processes -->"
+)
+
+// maxSpread is how long after the server's first good answer all are to have it.
+const maxSpread = 2 * time.Second
+
+// aim is what was wanted of a peer, and whether it was so.
+type aim struct {
+	want, got string
+	met       bool
+}
+
+// aims are what is wanted of authsec. Of others nothing is.
+func (o *outcome) aims() []aim {
+	if o.peer == agent.OAuth2 || o.peer == agent.Loop {
+		return nil
+	}
+	last := o.phases[len(o.phases)-1]
+	failed := fmt.Sprint(o.failures)
+	if o.failures > 0 {
+		failed += ", the last with: " + o.failure
+	}
+	all := []aim{
+		{"no failed call", failed, o.failures == 0},
+		{"none goes back to an older token", fmt.Sprint(o.back), o.back == 0},
+		{"all have the last delegation's token", fmt.Sprintf("%d of %d", last.holders, o.size.agents), last.holders == o.size.agents},
+	}
+	if !o.shares {
+		unavoidable := max(0, o.size.agents-o.size.limit)
+		return append(all,
+			aim{"at the start none refused twice", fmt.Sprintf("%d refusals", o.phases[0].refused), o.phases[0].refused <= unavoidable},
+			aim{"the limit never exceeded twice in a row", fmt.Sprintf("%d in a row", o.exceedRow), o.exceedRow < 2},
+		)
+	}
+	once := true
+	for _, p := range o.phases {
+		once = once && p.given == 1 && p.refused == 0 && p.other == 0
+	}
+	return append(all,
+		aim{"one request at the start and one at each renewal", o.requests(0) + ", then " + o.renewed(), once},
+		aim{fmt.Sprintf("all have it within %v of the server's first answer", maxSpread),
+			fmt.Sprintf("%v, and %d without one", o.spread.Round(time.Millisecond), o.without), o.without == 0 && o.spread <= maxSpread},
+	)
+}
+
+// requests tells what the server was asked in a phase, by its answers.
+func (o *outcome) requests(k int) string {
+	p := o.phases[k]
+	s := fmt.Sprint(p.given)
+	if p.refused > 0 {
+		s += fmt.Sprintf(" and %d refused", p.refused)
+	}
+	if p.other > 0 {
+		s += fmt.Sprintf(" and %d others", p.other)
+	}
+	return s
+}
+
+// renewed is requests for each renewal.
+func (o *outcome) renewed() string {
+	var list []string
+	for k := 1; k < len(o.phases); k++ {
+		list = append(list, o.requests(k))
+	}
+	return strings.Join(list, "; ")
+}
+
+// section tells what was found.
+func section(outcomes []*outcome, began time.Time, took time.Duration) string {
+	var b strings.Builder
+	if len(outcomes) == 0 {
+		return "no peer was measured"
+	}
+	s := outcomes[0].size
+	fmt.Fprintf(&b, `## Real processes
+
+Written by one command, which anybody can repeat. It takes about %d minutes, changes this section, and needs redis-server:
+
+`+"```sh\ngo run -C fleet ./cmd/processes\n```"+`
+
+Measured %s on %d cores, %s/%s, %s. %d processes for each line, all of one agent and on one machine, begin at
+the same moment. From then on they ask for their token each 50 ms, with no deadline, and a second later after a call that failed. The plain loop
+is what one writes by hand: it asks the server when it has no token, or an expired one; x/oauth2 is ReuseTokenSourceWithExpiry over the same
+request. The server is on loopback and allows %d requests in %v from one address. The admin delegates anew
+shortly before renewals may begin.
+
+| | all had the token after | after the server's first answer | requests at the start | at each renewal | failed calls | longest without a token | windows over the limit | in a row |
+|---|---|---|---|---|---|---|---|---|
+`, int(took.Minutes()+1), began.UTC().Format("2006-01-02 15:04 UTC"), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), s.agents, s.limit, s.window)
+	for _, o := range outcomes {
+		name, all, spread := o.peer, seconds(o.all), seconds(o.spread)
+		if strings.HasPrefix(name, "authsec") {
+			name = "**" + name + "**"
+		}
+		if o.without > 0 {
+			all, spread = fmt.Sprintf("%d never had one", o.without), "–"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d | %s | %d | %d |\n",
+			name, all, spread, o.requests(0), o.renewed(), o.failures, seconds(o.longest), o.exceeded, o.exceedRow)
+	}
+	b.WriteString(`
+Without a cache, a process of authsec that was refused asks again after one to two windows, once. Loops that ask each second have the token sooner,
+and are refused all the while, as is everybody else behind their address.
+
+When renewals may begin was chosen to suit each: with a cache soon; without one when the limit has recovered from the start, and for authsec
+early enough that what the processes draw at random stays below the limit.
+
+`)
+	for _, o := range outcomes {
+		fmt.Fprintf(&b, "- %s: %s after a delegation, which is %s before its token's expiry", o.peer, seconds(o.life), seconds(o.early))
+		if o.cacheFailures > 0 {
+			fmt.Fprintf(&b, "; %d uses of the cache failed (%s)", o.cacheFailures, o.cacheError)
+		}
+		b.WriteString(".\n")
+	}
+	b.WriteString("\n| aim | measured | |\n|---|---|---|\n")
+	for _, o := range outcomes {
+		for _, a := range o.aims() {
+			met := "met"
+			if !a.met {
+				met = "**missed**"
+			}
+			fmt.Fprintf(&b, "| %s: %s | %s | %s |\n", o.peer, a.want, a.got, met)
+		}
+	}
+	return b.String()
+}
+
+// seconds writes a duration in seconds, or in milliseconds if it is short.
+func seconds(d time.Duration) string {
+	if d > 0 && d < time.Second {
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%.3g s", d.Seconds())
+}
+
+// writeInto puts text between the marks of a page. A page that does not exist is
+// left alone: the text has been printed.
+func writeInto(page, text string) error {
+	old, err := os.ReadFile(page)
+	if errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(os.Stderr, "%s does not exist: nothing is written\n", page)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(old), beginMark)
+	_, after, ok2 := strings.Cut(rest, endMark)
+	if !ok || !ok2 {
+		return fmt.Errorf("%s has no %s with a %s after it", page, beginMark, endMark)
+	}
+	return os.WriteFile(page, []byte(before+beginMark+"\n\n"+text+"\n"+endMark+after), 0o644)
+}
