@@ -65,7 +65,7 @@ func (c trial) seeds() (real, model int) {
 var raceDetector bool
 
 func (c trial) skipIfLong(t *testing.T) {
-	if c.processes >= 1000 && (testing.Short() || raceDetector && c.story != ColdStart) {
+	if c.processes >= 1000 && (testing.Short() || raceDetector) {
 		t.Skip("the real code takes a while for that")
 	}
 }
