@@ -55,6 +55,8 @@ func (c trial) seeds() (real, model int) {
 	switch {
 	case c.processes >= 1000:
 		return 2, 20
+	case c.processes >= 100 && raceDetector:
+		return 1, 40
 	case c.processes >= 100:
 		return 4, 40
 	}
