@@ -23,6 +23,9 @@ import (
 	"golang.org/x/oauth2"
 )
 
+// maxTimeout is as good as none, and can be added up.
+const maxTimeout = 365 * 24 * time.Hour
+
 // The environment that [ConfigFromEnv] reads.
 const (
 	envBaseURL      = "AUTHSEC_BASE_URL"
@@ -113,7 +116,8 @@ type Config struct {
 	RenewBefore time.Duration
 
 	// FetchTimeout bounds one whole fetch: all attempts, the waits between
-	// them, and the Credential. One attempt takes at most 10 s of it. 0: 30 s.
+	// them, and the Credential. One attempt takes at most 10 s of it. What a
+	// Cache costs comes before. 0: 30 s.
 	FetchTimeout time.Duration
 
 	// FailFast says what becomes of calls that have no token while the server
@@ -146,7 +150,8 @@ type Config struct {
 	// CacheTimeout bounds each single use of Cache. A cache that does not answer
 	// costs a fetch this once, and is left alone for a while then: about 1 s at
 	// first, about a minute in the end. One that is just within it costs three
-	// times this. No call waits for the storing. 0: 1 s.
+	// times this, and a [Leaser]'s lease that others hold up to half of
+	// FetchTimeout. No call waits for the storing. 0: 1 s.
 	CacheTimeout time.Duration
 
 	// Retry is for requests to the endpoint. A 429 is not repeated within a
@@ -310,6 +315,7 @@ func (cfg Config) validate() (Config, *url.URL, error) {
 	if cfg.FetchTimeout == 0 {
 		cfg.FetchTimeout = 30 * time.Second
 	}
+	cfg.FetchTimeout, cfg.CacheTimeout = min(cfg.FetchTimeout, maxTimeout), min(cfg.CacheTimeout, maxTimeout)
 	cfg.Retry = cfg.Retry.withDefaults()
 	return cfg, base, errors.Join(faults...)
 }

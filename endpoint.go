@@ -227,8 +227,11 @@ type reply struct {
 	cached        bool   // it came from Config.Cache
 }
 
-// told is when the answer was given, on the server's clock.
-func (r *reply) told() time.Time { return r.received.Round(0).Add(r.correction - r.age) }
+// told is the moment that the answer speaks of, on the server's clock: when it was
+// asked for. What an admin did since may not be in it.
+func (r *reply) told() time.Time {
+	return r.received.Round(0).Add(r.correction - r.age - r.received.Sub(r.sent))
+}
 
 // endpointAttempts are the attempts of one fetch.
 type endpointAttempts struct {
@@ -387,7 +390,7 @@ func (e *endpoint) toldAnother(f *cache.Failure, ago time.Duration) *Error {
 		err.RetryAfter = min(left+spread, maxRetryAfter)
 	}
 	if left := f.Hold - ago; left > 0 {
-		err.held = min(left+spread, maxRetryAfter)
+		err.held = min(left+spread, maxRemembered)
 	}
 	return err
 }

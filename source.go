@@ -192,7 +192,8 @@ func NewSource(cfg Config) (*Source, error) {
 }
 
 // Token returns the token in service, or waits for one: as long as
-// [Config.FetchTimeout] at most, and beyond it while the server allows no more
+// [Config.FetchTimeout] at most, with a Cache half as long again and three times
+// [Config.CacheTimeout], and beyond that while the server allows no more
 // requests, unless [Config.FailFast] is set. The token is the caller's own copy; its Expiry
 // is on the local clock, and its Extra method gives every field of the
 // server's answer, of which the lists are shared and not to be changed. Errors
@@ -509,7 +510,11 @@ func (s *Source) begin(now time.Time, refused string, forced bool) {
 	if r := s.good(now); r != nil {
 		s.current.Store(r.renewing(now))
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), flightKey{}, s), s.fetchTimeout)
+	timeout := s.fetchTimeout
+	if s.cache != nil { // what that costs at most is beside what asking does
+		timeout += s.fetchTimeout/2 + 3*s.cache.Timeout
+	}
+	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), flightKey{}, s), timeout)
 	if s.flying >= maxAbandoned && now.Sub(s.took) < abandonedRest {
 		flying := s.flying
 		go func() {
@@ -627,11 +632,11 @@ func (s *Source) wanted(now time.Time, refused string, forced bool) cache.Want {
 func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err error) {
 	patience := s.fetchTimeout/3 + jitter(s.fetchTimeout/6)
 	taken, release := s.cache.Await(ctx, patience, func(e cache.Entry) bool {
-		now := s.serverNow(e)
+		own, now := s.serverNow(e)
 		g := s.open(e, now)
-		f.want.Look(e)
+		f.want.Look(own, time.Since(f.began))
 		switch {
-		case g != nil && f.want.Accepts(e, g.token.AccessToken, now):
+		case g != nil && f.want.Accepts(e, g.token.AccessToken):
 			r, err = s.record(g), nil
 			s.learn(g, g.told)
 		case f.want.Fails(e, now):
@@ -653,10 +658,12 @@ func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err err
 	if taken {
 		return r, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.fetchTimeout)
+	defer cancel()
 	r, answer, err := s.ask(ctx)
 	f.share = func() {
 		defer release()
-		s.store(f.refused, r, answer, err)
+		s.store(f.want.Refused, r, answer, err)
 	}
 	if err == nil || concernsAll(err) {
 		s.mu.Lock()
@@ -671,14 +678,15 @@ func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err err
 	return r, err
 }
 
-// serverNow returns what the server's clock reads, as far as is known. An entry
-// from the future shows that the local one is behind.
-func (s *Source) serverNow(e cache.Entry) time.Time {
-	now := time.Now().Round(0)
+// serverNow returns what the server's clock reads, as far as is known without an
+// entry and with it: one from the future shows that the local clock is behind.
+func (s *Source) serverNow(e cache.Entry) (own, now time.Time) {
+	local := time.Now().Round(0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.shared.ahead = max(s.shared.ahead, e.Last().Sub(now))
-	return now.Add(s.shared.ahead)
+	own = local.Add(s.shared.ahead)
+	s.shared.ahead = max(s.shared.ahead, e.Last().Sub(local))
+	return own, local.Add(s.shared.ahead)
 }
 
 // open reads the good answer in an entry, and checks it as one that the server
@@ -729,7 +737,8 @@ func concernsAll(err error) bool {
 }
 
 // store shares what the server was asked, if it concerns all. A failure leaves the
-// token that others have in service, unless it is the one whose refusal it confirms.
+// token that others have in service, unless it is one that an API refused and the
+// server has none.
 func (s *Source) store(refused string, r *record, answer *reply, err error) {
 	ctx := context.WithValue(context.Background(), flightKey{}, s)
 	var e *Error
@@ -751,7 +760,8 @@ func (s *Source) store(refused string, r *record, answer *reply, err error) {
 		Told: e.told, Status: e.StatusCode, Message: e.Message, Details: e.Details, Hold: hold, RetryAfter: e.RetryAfter,
 	}}
 	ttl := hold
-	if g := s.open(old, s.serverNow(old)); g != nil && !(e.noDelegation && g.token.AccessToken == refused) {
+	_, now := s.serverNow(old)
+	if g := s.open(old, now); g != nil && !(e.noDelegation && g.token.AccessToken == refused) {
 		entry.Answer, entry.Answered = old.Answer, old.Answered
 		ttl = max(ttl, g.life-time.Since(g.received))
 	}
@@ -769,7 +779,11 @@ func (s *Source) cacheUsed(op string, err error) {
 	s.shared.failing[op] = failed
 	text := ""
 	if failed {
-		text = redact(err.Error(), s.endpoint.clientID)
+		secrets := []string{s.shared.refused} // which a store that is not sealed may show
+		if r := s.current.Load(); r != nil {
+			secrets = append(secrets, r.token.AccessToken)
+		}
+		text = redact(err.Error(), s.endpoint.clientID, secrets...)
 		s.stats.CacheFailures++
 		s.stats.LastCacheError = errors.New("authsec: the cache failed to " + op + ": " + text)
 	}

@@ -26,22 +26,14 @@ type entry struct {
 	retryAfter time.Duration
 }
 
-func (e *entry) last() time.Duration {
-	if e.failed {
-		return max(e.told, e.answered)
-	}
-	return e.answered
-}
-
 // flight is one fetch of a process that has a cache.
 type flight struct {
 	began    time.Duration
 	patience time.Duration
 	pause    time.Duration // the ceiling of the next one, as in cache.Await
 	leased   bool
-	seen     int           // the version that was looked at
-	first    time.Duration // the last word of the first entry that was looked at; never: there was none yet
-	kept     entry         // the good answer that was seen
+	seen     int   // the version that was looked at
+	kept     entry // the good answer that was seen
 
 	// What it wants, as cache.Want has it.
 	token  int16
@@ -58,7 +50,7 @@ type flight struct {
 
 // beginShared is the beginning of Source.fetchShared.
 func (m *model) beginShared(i int, p *process, now time.Duration) {
-	f := &flight{began: now, patience: m.rules.patience + m.jitter(m.rules.patience/2), pause: m.rules.minPoll, first: never}
+	f := &flight{began: now, patience: m.rules.patience + m.jitter(m.rules.patience/2), pause: m.rules.minPoll}
 	if p.good(now) {
 		f.token, f.within = p.token, max(p.window/m.rules.stepShare, m.rules.minStep)
 	}
@@ -142,9 +134,6 @@ func (m *model) look(i int, p *process, f *flight, now time.Duration) bool {
 	if e.token != 0 && now < m.Delegations[e.token-1].end() {
 		f.kept = entry{token: e.token, answered: e.answered}
 	}
-	if f.first == never {
-		f.first = e.last()
-	}
 	switch {
 	case f.kept.token != 0 && m.accepts(p, f, e, now):
 		p.known = e.answered
@@ -183,10 +172,10 @@ func (m *model) accepts(p *process, f *flight, e *entry, now time.Duration) bool
 	switch {
 	case e.answered <= p.known:
 		return f.token == 0
-	case e.answered > f.first, f.token == 0:
+	case f.token == 0:
 		return true
 	}
-	return e.token != f.token || now-e.answered < f.within
+	return e.token != f.token || now-e.answered <= f.within+now-f.began
 }
 
 // fails is cache.Want.Fails.
@@ -194,8 +183,12 @@ func (m *model) fails(p *process, f *flight, e *entry, now time.Duration) bool {
 	if !e.failed || e.told <= p.known || e.told < e.answered {
 		return false
 	}
+	hold := e.hold
+	if f.token == 0 {
+		hold = min(hold, m.rules.maxHold)
+	}
 	age := now - e.told
-	return e.told > f.first || age < e.retryAfter || age < e.hold
+	return age < e.retryAfter || age < hold
 }
 
 // share is Source.store: what the server said is for all.

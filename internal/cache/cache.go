@@ -72,9 +72,9 @@ type Cache struct {
 	key    string
 
 	mu    sync.Mutex
-	rest  time.Time // until when the store is left alone
-	fails int       // time-outs in a row
-	stuck int       // uses that outlast their time-out
+	rest  time.Time      // until when the store is left alone
+	fails map[string]int // time-outs in a row, by use
+	stuck int            // uses that outlast their time-out
 }
 
 // New makes a Cache. Its error names a key that can't be one.
@@ -86,13 +86,13 @@ func New(o Options) (*Cache, error) {
 	}
 	o.Keys = nil
 	leaser, _ := o.Store.(Leaser)
-	return &Cache{Options: o, leaser: leaser, sealer: s, key: key}, nil
+	return &Cache{Options: o, leaser: leaser, sealer: s, key: key, fails: map[string]int{}}, nil
 }
 
 // Await reads the entry until take, which is given what there is, and then each
 // one that is new, accepts it, or until this process is to ask the server: because it has the lease, or
-// nobody can have it, or others have had it for patience. Then it returns false,
-// and a release that ends the lease, to be called once.
+// nobody can have it, or others have had it for patience. In any case release ends
+// a lease that was taken; it is to be called once.
 func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Entry) bool) (taken bool, release func()) {
 	release = func() {}
 	look := c.looker(take)
@@ -104,11 +104,8 @@ func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Ent
 		}
 		free, err := c.lease(ctx)
 		if err == nil { // what was missing may have come just before
-			if taken, _ = look(ctx); taken {
-				free()
-				return true, release
-			}
-			return false, free
+			taken, _ = look(ctx)
+			return taken, free
 		}
 		left := patience - time.Since(began)
 		if !errors.Is(err, ErrLeaseHeld) || left <= 0 || !sleep(ctx, min(wait/2+rand.N(wait), left)) {
@@ -210,7 +207,7 @@ func use[T any](ctx context.Context, c *Cache, op string, f func(context.Context
 		err error
 	}
 	var none T
-	if !c.mayUse() {
+	if !c.mayUse(op) {
 		return none, errResting
 	}
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
@@ -253,18 +250,19 @@ func use[T any](ctx context.Context, c *Cache, op string, f func(context.Context
 	return r.v, r.err
 }
 
-// mayUse reports whether the store may be used now.
-func (c *Cache) mayUse() bool {
+// mayUse reports whether the store may be used now. A delete is tried at once after
+// a put that failed.
+func (c *Cache) mayUse(op string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stuck < maxStuck && !time.Now().Before(c.rest)
+	return c.stuck < maxStuck && (op == "delete" || !time.Now().Before(c.rest))
 }
 
 // used takes account of a use: the caller may have ended it, or the time-out.
 func (c *Cache) used(op string, err error, ended, timedOut bool) {
 	if err == nil || errors.Is(err, ErrMiss) || errors.Is(err, ErrLeaseHeld) {
 		c.mu.Lock()
-		c.fails, c.rest = 0, time.Time{}
+		delete(c.fails, op)
 		c.mu.Unlock()
 		c.report(op, nil)
 		return
@@ -275,8 +273,8 @@ func (c *Cache) used(op string, err error, ended, timedOut bool) {
 	if timedOut {
 		err = fmt.Errorf("no answer within %v", c.Timeout)
 		c.mu.Lock()
-		rest := min(minRest<<min(c.fails, 10), maxRest)
-		c.fails++
+		rest := min(minRest<<min(c.fails[op], 10), maxRest)
+		c.fails[op]++
 		c.rest = time.Now().Add(rest/2 + rand.N(rest))
 		c.mu.Unlock()
 	}

@@ -251,7 +251,7 @@ func TestCallersEndIsNotTheStoresFault(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		cache.Await(ctx, time.Minute, nothing)
-		if len(*reports) != 0 || !cache.mayUse() {
+		if len(*reports) != 0 || !cache.mayUse("get") {
 			t.Errorf("reported %q, want nothing", *reports)
 		}
 	})
@@ -272,12 +272,12 @@ func TestWant(t *testing.T) {
 	replaced := Want{Known: at(50), Token: "new", Refused: "old", Within: 30 * time.Second}
 	forced := Want{Known: at(50), Token: "old", Within: 30 * time.Second, Forced: true}
 	for _, c := range []struct {
-		name  string
-		w     Want
-		first int // the last word of the entry seen first; 0: this one
-		e     Entry
-		token string
-		want  bool
+		name   string
+		w      Want
+		waited int // s
+		e      Entry
+		token  string
+		want   bool
 	}{
 		{"cold: any token", cold, 0, answer(10), "old", true},
 		{"cold: the refused token, as it was", refusedCold, 0, answer(40), "old", false},
@@ -288,52 +288,49 @@ func TestWant(t *testing.T) {
 		{"renewal: another token", renewal, 0, answer(51), "new", true},
 		{"renewal: confirmed lately", renewal, 0, answer(80), "old", true},
 		{"renewal: confirmed too long ago", renewal, 0, answer(60), "old", false},
-		{"renewal: confirmed while waiting", renewal, 55, answer(60), "old", true},
+		{"renewal: confirmed while waiting", renewal, 15, answer(60), "old", true},
+		{"renewal: confirmed in the future", renewal, 15, answer(103), "old", false},
+		{"renewal: the token that was refused before it", replaced, 0, answer(60), "old", false},
 		{"refusal: nothing new", refusal, 0, answer(50), "old", false},
 		{"refusal: another token", refusal, 0, answer(51), "new", true},
-		{"refusal: confirmed lately", refusal, 0, answer(100), "old", true},
+		{"refusal: confirmed lately", refusal, 0, answer(99), "old", true},
 		{"refusal: confirmed before", refusal, 0, answer(98), "old", false},
-		{"refusal: confirmed while waiting", refusal, 55, answer(98), "old", true},
-		{"refusal: replayed while waiting", refusal, 55, answer(40), "older", false},
-		{"renewal: the token that was refused before it", replaced, 0, answer(60), "old", false},
+		{"refusal: confirmed while waiting", refusal, 5, answer(96), "old", true},
+		{"refusal: older than what is known", refusal, 15, answer(40), "older", false},
 		{"forced, with no token: what there is", Want{Known: at(50), Forced: true}, 0, answer(40), "new", false},
-		{"forced: another token", forced, 0, answer(99), "new", false},
-		{"forced: anything while waiting", forced, 55, answer(99), "old", true},
+		{"forced: another token", forced, 5, answer(94), "new", false},
+		{"forced: anything while waiting", forced, 5, answer(95), "old", true},
 	} {
 		w := c.w
-		if c.first > 0 {
-			w.Look(answer(c.first))
-		}
-		w.Look(c.e)
-		if got := w.Accepts(c.e, c.token, now); got != c.want {
+		w.Look(now, time.Duration(c.waited)*time.Second)
+		if got := w.Accepts(c.e, c.token); got != c.want {
 			t.Errorf("%s: got %t, want %t", c.name, got, c.want)
 		}
 	}
 	for _, c := range []struct {
-		name  string
-		w     Want
-		first int
-		e     Entry
-		want  bool
+		name   string
+		w      Want
+		waited int
+		e      Entry
+		want   bool
 	}{
 		{"no failure", cold, 0, answer(10), false},
 		{"cold: held", cold, 0, failure(90, 20, 0), true},
 		{"cold: over", cold, 0, failure(90, 10, 0), false},
+		{"cold: held for longer than a minute", cold, 0, failure(30, 200, 0), false},
 		{"known", renewal, 0, failure(50, 200, 0), false},
 		{"before the answer", cold, 0, failure(9, 200, 0), false},
 		{"renewal: held", renewal, 0, failure(90, 20, 0), true},
+		{"renewal: held for longer than a minute", Want{Token: "old"}, 0, failure(30, 200, 0), true},
 		{"refusal: held, but told before", refusal, 0, failure(90, 20, 0), false},
-		{"refusal: told just now", refusal, 0, failure(100, 20, 0), true},
+		{"refusal: told just now", refusal, 0, failure(99, 20, 0), true},
 		{"refusal: a wish", refusal, 0, failure(90, 20, 20), true},
-		{"refusal: told while waiting", refusal, 55, failure(90, 1, 0), true},
+		{"refusal: told while waiting", refusal, 10, failure(90, 1, 0), true},
 		{"forced: held", forced, 0, failure(90, 20, 20), false},
-		{"forced: told while waiting", forced, 55, failure(90, 1, 0), true},
+		{"forced: told while waiting", forced, 10, failure(90, 1, 0), true},
 	} {
 		w := c.w
-		if c.first > 0 {
-			w.Look(answer(c.first))
-		}
-		w.Look(c.e)
+		w.Look(now, time.Duration(c.waited)*time.Second)
 		if got := w.Fails(c.e, now); got != c.want {
 			t.Errorf("failure, %s: got %t, want %t", c.name, got, c.want)
 		}

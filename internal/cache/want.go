@@ -15,37 +15,50 @@ type Want struct {
 	Forced  bool          // the server is to be asked, whatever is known
 	Within  time.Duration // a word that tells nothing new counts, if it is no older than this
 
-	first  time.Time // the last word of the first entry seen
-	looked bool
+	own    time.Time     // what the server's clock reads, as far as is known without the entry
+	waited time.Duration // since the fetch began
 }
 
-// Look takes note of an entry before it is judged. What comes after the first was
-// said while the process waited for it.
-func (w *Want) Look(e Entry) {
-	if !w.looked {
-		w.first, w.looked = e.Last(), true
-	}
+const (
+	// slack is by how much two processes may differ on the server's clock, whose
+	// Date has whole seconds.
+	slack = 2 * time.Second
+
+	// maxCold is for how long a process that has no token heeds a failure of
+	// another: one that has a token may rest for longer.
+	maxCold = time.Minute
+)
+
+// Look takes note, before an entry is judged, of what the server's clock reads as
+// far as is known without it, and of how long the fetch has lasted.
+func (w *Want) Look(own time.Time, waited time.Duration) { w.own, w.waited = own, waited }
+
+// recent reports whether something was said no longer than within before the
+// fetch began, or since. An entry from the future shows clocks that differ, and
+// nothing about when it was.
+func (w *Want) recent(said time.Time, within time.Duration) bool {
+	age := w.own.Sub(said)
+	return age > -slack && age <= within+w.waited
 }
 
 // Accepts reports whether the good answer of e, with this token, is the result.
-func (w *Want) Accepts(e Entry, token string, now time.Time) bool {
+func (w *Want) Accepts(e Entry, token string) bool {
 	cold := w.Token == ""
 	switch {
 	case !e.Answered.After(w.Known):
 		return cold && !w.Forced && token != w.Refused
-	case w.awaited(e.Answered):
-		return true
 	case w.Forced:
-		return false
+		return w.recent(e.Answered, 0)
 	case cold: // given out since the refusal, should it be the refused one
 		return true
 	case token == w.Token || token == w.Refused:
-		return now.Sub(e.Answered) < w.Within
+		return w.recent(e.Answered, w.Within)
 	}
 	return true
 }
 
-// Fails reports whether the failure in e is the result.
+// Fails reports whether the failure in e is the result. now is the server's clock,
+// as far as is known with e.
 func (w *Want) Fails(e Entry, now time.Time) bool {
 	f := e.Failure
 	if f == nil || !f.Told.After(w.Known) || f.Told.Before(e.Answered) {
@@ -53,17 +66,14 @@ func (w *Want) Fails(e Entry, now time.Time) bool {
 	}
 	age := now.Sub(f.Told)
 	switch {
-	case w.awaited(f.Told):
-		return true
 	case w.Forced:
-		return false
+		return w.recent(f.Told, 0)
 	case age < f.RetryAfter: // what the server wishes, it wishes of all
 		return true
 	case w.Cause != "":
-		return age < w.Within
+		return w.recent(f.Told, w.Within)
+	case w.Token == "":
+		return age < min(f.Hold, maxCold)
 	}
 	return age < f.Hold
 }
-
-// awaited reports whether something was said after the first look.
-func (w *Want) awaited(said time.Time) bool { return w.looked && said.After(w.first) }
