@@ -752,9 +752,6 @@ func (s *Source) store(refused string, r *record, answer *reply, err error) {
 	// What is there now: another process may have been given a token meanwhile,
 	// without leases, or where one has ended.
 	old := s.cache.Read(ctx)
-	if old.Answered.After(e.told) {
-		return
-	}
 	hold := max(time.Until(s.Stats().NextFetch), minRemembered)
 	entry := cache.Entry{Failure: &cache.Failure{
 		Told: e.told, Status: e.StatusCode, Message: e.Message, Details: e.Details, Hold: hold, RetryAfter: e.RetryAfter,
