@@ -462,3 +462,134 @@ func TestTwoServersWithDifferentClocks(t *testing.T) {
 		})
 	})
 }
+
+// Newer servers give the 404 to a caller who did not delegate. That is one
+// process's own trouble, and must not keep the others from the token.
+func TestAnothersCredentialDoesNotStarve(t *testing.T) {
+	fleetBubble(t, func(t *testing.T, x *fleet) {
+		none := authsectest.Answer(404, `{"error":"No active delegation token found"}`)
+		as := func(token string) func(*authsec.Config) {
+			return func(c *authsec.Config) {
+				c.Credential = oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token})
+				c.HTTPClient = &http.Client{Transport: sourceRoundTripper(func(req *http.Request) (*http.Response, error) {
+					if req.Header.Get("Authorization") != "Bearer delegator" {
+						return authsectest.RoundTripper(none).RoundTrip(req)
+					}
+					return x.transport().RoundTrip(req)
+				})}
+			}
+		}
+		x.delegate("first", 24*time.Hour)
+		x.pod(as("stranger"))
+		x.src.Token()
+		synctest.Wait()
+		good := x.pod(as("delegator"))
+		began := time.Now()
+		for time.Since(began) < time.Hour {
+			x.pods[0].Token()
+			if _, err := good.Token(); err == nil {
+				break
+			}
+			x.sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the delegator's process has the token after %v, want it at once", took)
+		}
+	})
+}
+
+// A full store and an outage: what the others need is not deleted.
+func TestFailureThatCannotBeStoredDeletesNoToken(t *testing.T) {
+	for _, slow := range []bool{false, true} {
+		fleetBubble(t, func(t *testing.T, x *fleet) {
+			x.delegate("first", time.Hour)
+			x.pod()
+			x.want("first")
+			x.cache.fault = func(op string) error {
+				if op == "put" {
+					if slow {
+						time.Sleep(20 * time.Second)
+					}
+					return errors.New("full")
+				}
+				return nil
+			}
+			x.srv.Fail(sourceUnavailable)
+			x.src.Renew(t.Context(), nil)
+			x.sleep(30 * time.Second)
+			x.pod()
+			if token, err := x.src.Token(); err != nil {
+				t.Errorf("slow %t: a new pod got %s, %v, want the first, which was in the cache", slow, x.name(token), err)
+			}
+		})
+	}
+}
+
+// Flush takes as long as its comment says.
+func TestFlushBound(t *testing.T) {
+	fleetBubble(t, func(t *testing.T, x *fleet) {
+		x.pod()
+		x.cache.fault = func(op string) error {
+			if op == "lease" {
+				return nil
+			}
+			time.Sleep(990 * time.Millisecond)
+			if op == "put" {
+				return errors.New("full")
+			}
+			return nil
+		}
+		x.src.Token() // 404
+		began := time.Now()
+		x.src.Flush(context.Background())
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("Flush took %v, want 4s at most, as its comment says", took)
+		}
+	})
+}
+
+// Where a 404 is not for all, a token that was withdrawn is not kept for others
+// all the same.
+func TestWithdrawnTokenIsRemovedWithACredential(t *testing.T) {
+	fleetBubble(t, func(t *testing.T, x *fleet) {
+		x.delegate("first", time.Hour)
+		x.pod(func(c *authsec.Config) {
+			c.Credential = oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "a"})
+		})
+		x.want("first")
+		x.sleep(time.Minute)
+		x.srv.Revoke(authsectest.ClientID)
+		if _, err := x.src.Renew(t.Context(), nil); err == nil || len(x.cache.all()) != 1 {
+			t.Errorf("got %v, %d entries: no API has refused it yet", err, len(x.cache.all()))
+		}
+		x.sleep(time.Minute)
+		x.refuse("first", func(*oauth2.Token, error) {})
+		synctest.Wait()
+		if n := len(x.cache.all()); n != 0 {
+			t.Errorf("%d entries, want none", n)
+		}
+	})
+}
+
+// What one process can't use may be of use to others: its failure does not replace it.
+func TestEntryOfOthersIsLeft(t *testing.T) {
+	for name, edit := range map[string]func(*authsec.Config){
+		"another audience": func(c *authsec.Config) { c.Audience = "another" },
+		"another key":      func(c *authsec.Config) { c.CacheKeys = [][]byte{cacheKey()} },
+	} {
+		fleetBubble(t, func(t *testing.T, x *fleet) {
+			x.delegate("first", time.Hour)
+			x.pod()
+			x.want("first")
+			x.srv.Fail(sourceUnavailable)
+			x.pod(edit)
+			x.src.Token()
+			synctest.Wait()
+			asked := x.srv.Fetches()
+			x.pod()
+			if token, err := x.src.Token(); x.name(token) != "first" || x.srv.Fetches() != asked {
+				t.Errorf("%s: got %s, %v, want the first, from the cache", name, x.name(token), err)
+			}
+		})
+	}
+}

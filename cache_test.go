@@ -564,6 +564,7 @@ func TestCacheThatWorksAgainIsUsedAgain(t *testing.T) {
 		x.add(2)
 		x.all("first")
 		x.wantRequests(2)
+		synctest.Wait() // what is stored is stored later
 		down.Store(false)
 		x.run(9 * time.Minute)
 		x.delegate("second", 10*time.Minute)

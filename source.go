@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/authsec-go/authsec/internal/cache"
@@ -75,7 +76,9 @@ type renewer interface {
 // than that ([Config.FailFast]): then the source asks again when it may.
 //
 // Expiry is judged by the server's clock as its answer told it, and from then
-// on by the monotonic clock: a local clock that is wrong or steps does no harm.
+// on by the monotonic clock: a local clock that is wrong or steps does no harm. But
+// of a token that [Config.Cache] had it tells the age, until this process has asked
+// the server itself.
 type Source struct {
 	endpoint     *endpoint
 	renewBefore  time.Duration // 0: a fifth of the life
@@ -130,7 +133,7 @@ type Stats struct {
 
 	CacheHits      uint64 // fetches whose result Config.Cache had, so that the endpoint was not asked
 	CacheMisses    uint64 // fetches whose result it did not have
-	CacheRejects   uint64 // entries that were not used: they don't open, don't pass the checks of an answer, or are older than what is known
+	CacheRejects   uint64 // entries that were not used: they don't open, don't pass the checks of an answer, or have an older updated_at than one seen
 	CacheFailures  uint64 // uses of the cache that failed, or took longer than Config.CacheTimeout
 	LastCacheError error  // of the latest of these; nil: there was none
 }
@@ -363,8 +366,8 @@ func sleep(ctx context.Context, pause time.Duration, landing chan struct{}) bool
 //
 // Where a fetch is under way that began before the call, for another reason,
 // Renew waits for that one and may then begin its own: for twice
-// [Config.FetchTimeout] at most. It does not wait for a server that allows no more
-// requests: its caller has the API's answer in hand.
+// [Config.FetchTimeout] at most, and what a Cache costs each of them. It does not wait
+// for a server that allows no more requests: its caller has the API's answer in hand.
 func (s *Source) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error) {
 	refused := ""
 	if rejected != nil {
@@ -633,13 +636,13 @@ func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err err
 	patience := s.fetchTimeout/3 + jitter(s.fetchTimeout/6)
 	taken, release := s.cache.Await(ctx, patience, func(e cache.Entry) bool {
 		own, now := s.serverNow(e)
-		g := s.open(e, now)
+		g, _ := s.open(e, now)
 		f.want.Look(own, time.Since(f.began))
 		switch {
 		case g != nil && f.want.Accepts(e, g.token.AccessToken):
 			r, err = s.record(g), nil
 			s.learn(g, g.told)
-		case f.want.Fails(e, now):
+		case f.want.Fails(e, now) && s.endpoint.concernsAll(e.Failure.Status):
 			r, err = nil, s.endpoint.toldAnother(e.Failure, now.Sub(e.Failure.Told))
 			s.learn(nil, e.Failure.Told)
 		default:
@@ -665,7 +668,7 @@ func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err err
 		defer release()
 		s.store(f.want.Refused, r, answer, err)
 	}
-	if err == nil || concernsAll(err) {
+	if err == nil || isServersWord(err) {
 		s.mu.Lock()
 		s.shared.ahead = answer.correction
 		s.mu.Unlock()
@@ -690,10 +693,10 @@ func (s *Source) serverNow(e cache.Entry) (own, now time.Time) {
 }
 
 // open reads the good answer in an entry, and checks it as one that the server
-// gives. nil: there is none that is fit for use.
-func (s *Source) open(e cache.Entry, now time.Time) *grant {
+// gives. nil: there is none, or it has expired. An error: it is not fit for use.
+func (s *Source) open(e cache.Entry, now time.Time) (*grant, error) {
 	if len(e.Answer) == 0 {
-		return nil
+		return nil, nil
 	}
 	received := time.Now()
 	g, err := s.endpoint.read(&reply{
@@ -702,19 +705,20 @@ func (s *Source) open(e cache.Entry, now time.Time) *grant {
 	})
 	switch {
 	case err != nil && g != nil: // expired, which is no fault
-		return nil
+		return nil, nil
 	case err != nil:
 		s.rejected(err.Error())
-		return nil
+		return nil, err
 	}
 	s.mu.Lock()
 	replayed := g.delegation.UpdatedAt.Before(s.shared.updated) && !g.delegation.UpdatedAt.IsZero()
 	s.mu.Unlock()
 	if replayed {
-		s.rejected("its token is older than one that the server has given out")
-		return nil
+		err := errors.New("its token is older than one that the server has given out")
+		s.rejected(err.Error())
+		return nil, err
 	}
-	return g
+	return g, nil
 }
 
 // learn takes account of what the server said, to this process or another one. g
@@ -728,12 +732,18 @@ func (s *Source) learn(g *grant, told time.Time) {
 	}
 }
 
-// concernsAll reports whether a failure is the server's word on the agent, or on
-// itself, and so another process would be told the same. A credential that was
-// refused, or an answer from who knows where, may be this process's own trouble.
-func concernsAll(err error) bool {
+// isServersWord reports whether a failure is what an AuthSec server says of the
+// agent, or of itself. A credential that was refused, or an answer from who knows
+// where, may be this process's own trouble.
+func isServersWord(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && !e.told.IsZero() && (e.StatusCode >= 500 || errors.Is(err, ErrNotDelegated) || errors.Is(err, ErrRateLimited))
+}
+
+// concernsAll reports whether another process would be told a failure as well.
+// Servers that want a credential give the 404 to those who may not see a delegation.
+func (e *endpoint) concernsAll(status int) bool {
+	return status != http.StatusNotFound || e.credential == nil
 }
 
 // store shares what the server was asked, if it concerns all. A failure leaves the
@@ -741,24 +751,38 @@ func concernsAll(err error) bool {
 // server has none.
 func (s *Source) store(refused string, r *record, answer *reply, err error) {
 	ctx := context.WithValue(context.Background(), flightKey{}, s)
-	var e *Error
 	if err == nil {
 		s.cache.Write(ctx, cache.Entry{Answer: answer.body, Answered: answer.told()}, r.life-time.Since(r.received))
 		return
 	}
-	if !concernsAll(err) || !errors.As(err, &e) {
+	var e *Error
+	if !isServersWord(err) || !errors.As(err, &e) {
 		return
 	}
 	// What is there now: another process may have been given a token meanwhile,
-	// without leases, or where one has ended.
-	old := s.cache.Read(ctx)
-	hold := max(time.Until(s.Stats().NextFetch), minRemembered)
-	entry := cache.Entry{Failure: &cache.Failure{
-		Told: e.told, Status: e.StatusCode, Message: e.Message, Details: e.Details, Hold: hold, RetryAfter: e.RetryAfter,
-	}}
-	ttl := hold
+	// without leases, or where one has ended. What this one can't read or use may
+	// be of use to others.
+	old, err := s.cache.Read(ctx)
+	if err != nil {
+		return
+	}
 	_, now := s.serverNow(old)
-	if g := s.open(old, now); g != nil && !(e.noDelegation && g.token.AccessToken == refused) {
+	g, err := s.open(old, now)
+	if err != nil {
+		return
+	}
+	kept := g != nil && !(e.noDelegation && g.token.AccessToken == refused)
+	if !s.endpoint.concernsAll(e.StatusCode) {
+		if g != nil && !kept {
+			s.cache.Delete(ctx)
+		}
+		return
+	}
+	hold := max(time.Until(s.Stats().NextFetch), minRemembered)
+	entry, ttl := cache.Entry{Failure: &cache.Failure{
+		Told: e.told, Status: e.StatusCode, Message: e.Message, Details: e.Details, Hold: hold, RetryAfter: e.RetryAfter,
+	}}, hold
+	if kept {
 		entry.Answer, entry.Answered = old.Answer, old.Answered
 		ttl = max(ttl, g.life-time.Since(g.received))
 	}
@@ -776,11 +800,7 @@ func (s *Source) cacheUsed(op string, err error) {
 	s.shared.failing[op] = failed
 	text := ""
 	if failed {
-		secrets := []string{s.shared.refused} // which a store that is not sealed may show
-		if r := s.current.Load(); r != nil {
-			secrets = append(secrets, r.token.AccessToken)
-		}
-		text = redact(err.Error(), s.endpoint.clientID, secrets...)
+		text = s.cacheErrorText(err)
 		s.stats.CacheFailures++
 		s.stats.LastCacheError = errors.New("authsec: the cache failed to " + op + ": " + text)
 	}
@@ -791,6 +811,19 @@ func (s *Source) cacheUsed(op string, err error) {
 	case failing && !failed:
 		s.tell(func() { s.log.Info("cache works again", "agent", s.endpoint.agent, "op", op) })
 	}
+}
+
+// cacheErrorText is what may be shown of a store's own words: they may have the
+// entry in them, so of one that is not sealed no more than the kind of failure.
+func (s *Source) cacheErrorText(err error) string {
+	if s.cache.Sealed() || errors.Is(err, cache.ErrTimeout) {
+		return redact(err.Error(), s.endpoint.clientID)
+	}
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number.Error()
+	}
+	return fmt.Sprintf("a %T, whose text is not shown, since entries are not sealed", err)
 }
 
 // rejected takes account of an entry that is not fit for use.
@@ -973,7 +1006,7 @@ func (s *Source) doneStoring() {
 
 // Flush waits until what the server has said is in [Config.Cache], or was not to
 // be stored: for programs that end, since a token is handed out before it is
-// stored. It takes three times [Config.CacheTimeout] at most. It does not wait
+// stored. It takes four times [Config.CacheTimeout] at most. It does not wait
 // for a fetch. Without a cache, or with nothing to store, it returns at once. The
 // error is the context's: whether the cache took it, Stats tells.
 func (s *Source) Flush(ctx context.Context) error {

@@ -34,6 +34,9 @@ var (
 	ErrLeaseHeld = errors.New("authsec: lease held by another")
 )
 
+// ErrTimeout is a use that outlasted its time-out.
+var ErrTimeout = errors.New("no answer within")
+
 // errResting: the store did not answer a while ago, and is left alone.
 var errResting = errors.New("the cache is left alone for a while")
 
@@ -142,15 +145,21 @@ func (c *Cache) get(ctx context.Context) ([]byte, error) {
 	return use(ctx, c, "get", func(ctx context.Context) ([]byte, error) { return c.Store.Get(ctx, c.key) }, nil)
 }
 
-// Read returns the entry as it is now, or an empty one.
-func (c *Cache) Read(ctx context.Context) Entry {
+// Read returns the entry as it is now, or an empty one. It fails if there is one
+// that can't be had, or does not open.
+func (c *Cache) Read(ctx context.Context) (Entry, error) {
 	stored, err := c.get(ctx)
-	if err != nil {
-		return Entry{}
+	if errors.Is(err, ErrMiss) {
+		return Entry{}, nil
 	}
-	e, _ := c.open(stored) // Await has reported those that don't open
-	return e
+	if err != nil {
+		return Entry{}, err
+	}
+	return c.open(stored)
 }
+
+// Sealed reports whether entries are.
+func (c *Cache) Sealed() bool { return len(c.sealer.aeads) > 0 }
 
 func (c *Cache) open(stored []byte) (Entry, error) {
 	if len(stored) > maxEntry {
@@ -183,7 +192,7 @@ func (c *Cache) lease(ctx context.Context) (release func(), err error) {
 }
 
 // Write stores e for ttl. What can't be replaced is deleted, so that no older
-// answer outlives a newer one.
+// answer outlives a newer one; but not for a failure that would leave it.
 func (c *Cache) Write(ctx context.Context, e Entry, ttl time.Duration) {
 	data, err := e.encode()
 	if err != nil {
@@ -194,9 +203,14 @@ func (c *Cache) Write(ctx context.Context, e Entry, ttl time.Duration) {
 	_, err = use(ctx, c, "put", func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, c.Store.Put(ctx, c.key, stored, ttl)
 	}, nil)
-	if err != nil {
-		use(ctx, c, "delete", func(ctx context.Context) (struct{}, error) { return struct{}{}, c.Store.Delete(ctx, c.key) }, nil)
+	if err != nil && (e.Failure == nil || e.Answer == nil) {
+		c.Delete(ctx)
 	}
+}
+
+// Delete removes the entry.
+func (c *Cache) Delete(ctx context.Context) {
+	use(ctx, c, "delete", func(ctx context.Context) (struct{}, error) { return struct{}{}, c.Store.Delete(ctx, c.key) }, nil)
 }
 
 // use calls f, which is the store's code and may fail, hang or panic, and waits
@@ -271,7 +285,7 @@ func (c *Cache) used(op string, err error, ended, timedOut bool) {
 		return
 	}
 	if timedOut {
-		err = fmt.Errorf("no answer within %v", c.Timeout)
+		err = fmt.Errorf("%w %v", ErrTimeout, c.Timeout)
 		c.mu.Lock()
 		rest := min(minRest<<min(c.fails[op], 10), maxRest)
 		c.fails[op]++
