@@ -117,13 +117,15 @@ func TestRedisKilledAndRestarted(t *testing.T) {
 
 	srv.Stop()
 	before := w.auth.Fetches()
-	slowest := w.mustServe(2*timeout, repeat(10, pod)...)
+	pods := repeat(10, pod)
+	slowest := w.mustServe(2*timeout, pods...)
 	w.mustAsk(before, 10, 10)
 	t.Logf("without Redis: %v at most", slowest.Round(time.Millisecond))
 	if _, err := old.Renew(t.Context(), nil); err != nil {
 		t.Errorf("Renew without Redis: %v", err)
 	}
 	w.mustHaveLogged("cache failed")
+	w.flush(append(pods, old)...)
 
 	srv.Restart() // empty
 	before = w.auth.Fetches()
@@ -195,6 +197,7 @@ func TestNetworkFaults(t *testing.T) {
 			pods := append(repeat(8, func() *authsec.Source { return w.podAt(r.addr, cacheTimeout(timeout)) }), w.pod(warm, cacheTimeout(timeout)))
 			slowest := w.mustServe(time.Duration(tc.uses+1)*timeout, pods...)
 			t.Logf("%v at most, and %d requests for %d pods", slowest.Round(time.Millisecond), w.auth.Fetches()-before, len(pods))
+			w.flush(pods...)
 			tc.end(r)
 			r.cut()
 			srv.CLI("flushall")
@@ -220,6 +223,7 @@ func TestMemoryFull(t *testing.T) {
 	w.mustHaveLogged("cache failed")
 	t.Logf("memory full: %v at most", slowest.Round(time.Millisecond))
 
+	w.flush(pods...)
 	srv.CLI("config", "set", "maxmemory", "0")
 	before := w.auth.Fetches()
 	w.mustServe(patience, repeat(10, func() *authsec.Source { return w.podAt(srv.Addr) })...)

@@ -120,6 +120,17 @@ func cacheTimeout(d time.Duration) func(*authsec.Config) {
 	return func(cfg *authsec.Config) { cfg.CacheTimeout = d }
 }
 
+// flush waits until the pods are done with the cache: a delete that follows upon a
+// put that failed may come late.
+func (w *world) flush(pods ...*authsec.Source) {
+	w.Helper()
+	for _, src := range pods {
+		if err := src.Flush(w.Context()); err != nil {
+			w.Error(err)
+		}
+	}
+}
+
 // mustServe has all pods ask for a token at once. Each must get the one that is
 // delegated, within limit.
 func (w *world) mustServe(limit time.Duration, pods ...*authsec.Source) (slowest time.Duration) {
