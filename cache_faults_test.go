@@ -593,3 +593,33 @@ func TestEntryOfOthersIsLeft(t *testing.T) {
 		})
 	}
 }
+
+// The same where the process that was refused takes what another was just told,
+// and ends.
+func TestWithdrawnTokenIsRemovedByWhoWasRefused(t *testing.T) {
+	fleetBubble(t, func(t *testing.T, x *fleet) {
+		x.delegate("first", time.Hour)
+		x.add(2)
+		x.all("first")
+		x.sleep(time.Minute)
+		x.srv.Revoke(authsectest.ClientID)
+		if _, err := x.pods[1].Renew(t.Context(), nil); !errors.Is(err, authsec.ErrNotDelegated) {
+			t.Fatalf("got %v, want ErrNotDelegated", err)
+		}
+		synctest.Wait()
+		asked := x.srv.Fetches()
+		x.pods = x.pods[:1]
+		x.refuse("first", func(token *oauth2.Token, err error) {
+			if !errors.Is(err, authsec.ErrNotDelegated) {
+				t.Errorf("Renew: got %s, %v, want ErrNotDelegated", x.name(token), err)
+			}
+		})
+		x.wantRequests(asked) // it took the other's
+		x.pods[0].Flush(t.Context())
+		x.pod()
+		if token, err := x.src.Token(); err == nil {
+			t.Errorf("a process that begins then got %s, which was withdrawn", x.name(token))
+		}
+		x.wantRequests(asked)
+	})
+}

@@ -634,6 +634,7 @@ func (s *Source) wanted(now time.Time, refused string, forced bool) cache.Want {
 // What it is told is stored once the flight has landed: no caller waits for that.
 func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err error) {
 	patience := s.fetchTimeout/3 + jitter(s.fetchTimeout/6)
+	var over *cache.Failure // which confirms that the token in the cache is withdrawn
 	taken, release := s.cache.Await(ctx, patience, func(e cache.Entry) bool {
 		own, now := s.serverNow(e)
 		g, _ := s.open(e, now)
@@ -643,8 +644,12 @@ func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err err
 			r, err = s.record(g), nil
 			s.learn(g, g.told)
 		case f.want.Fails(e, now) && s.endpoint.concernsAll(e.Failure.Status):
-			r, err = nil, s.endpoint.toldAnother(e.Failure, now.Sub(e.Failure.Told))
+			told := s.endpoint.toldAnother(e.Failure, now.Sub(e.Failure.Told))
+			r, err = nil, told
 			s.learn(nil, e.Failure.Told)
+			if told.noDelegation && g != nil && g.token.AccessToken == f.want.Refused {
+				over = e.Failure
+			}
 		default:
 			return false
 		}
@@ -658,6 +663,12 @@ func (s *Source) fetchShared(ctx context.Context, f *flight) (r *record, err err
 		s.stats.CacheMisses++
 	}
 	s.mu.Unlock()
+	if over != nil {
+		f.share = func() {
+			defer release()
+			s.cache.Write(context.WithValue(context.Background(), flightKey{}, s), cache.Entry{Failure: over}, max(over.Hold, minRemembered))
+		}
+	}
 	if taken {
 		return r, err
 	}

@@ -13,6 +13,9 @@
 // Sentinel or Cluster, with TLS, a user and a database as its options say. Any
 // number of agents may share one.
 //
+// A Source hands out a token before it is stored: a job or function that ends at
+// once calls [authsec.Source.Flush] last.
+//
 // # Options of the client
 //
 // These matter here. [New] insists on the first; the others are advice.
