@@ -52,8 +52,8 @@ func TestHungCacheWithShortFetchTimeout(t *testing.T) {
 	}
 }
 
-// The lease of a slow process lapses, another gets the token, and the slow
-// one's late failure wipes it from the cache.
+// Where the lease of a slow process lapses and another gets the token, the slow
+// one's late failure leaves it in the cache.
 func TestLateFailureDoesNotWipeANewerToken(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -150,6 +150,26 @@ func TestEntryThatIsNotReplacedInTimeIsRemoved(t *testing.T) {
 	})
 }
 
+// wantWithdrawn has an API refuse the first token to the first pod, after which
+// neither that one nor a new one may be given it.
+func (x *fleet) wantWithdrawn() {
+	x.Helper()
+	p := x.pods[0]
+	x.pods = x.pods[:1]
+	x.refuse("first", func(*oauth2.Token, error) {})
+	for range 200 {
+		x.sleep(time.Second)
+		if token, err := p.Token(); err == nil {
+			x.Fatalf("the refused one got %s", x.name(token))
+		}
+	}
+	x.pods = nil
+	x.pod()
+	if token, err := x.src.Token(); err == nil {
+		x.Errorf("a new pod got %s, which API and server agree is withdrawn", x.name(token))
+	}
+}
+
 // What an API refused, and the server says is no more, is not kept for others.
 func TestWithdrawnTokenIsNotWrittenBack(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
@@ -165,20 +185,7 @@ func TestWithdrawnTokenIsNotWrittenBack(t *testing.T) {
 			t.Fatal("want an error")
 		}
 		x.sleep(3 * time.Second)
-		p := x.pods[0]
-		x.pods = x.pods[:1]
-		x.refuse("first", func(token *oauth2.Token, err error) { t.Log("Renew:", x.name(token), err) })
-		for range 200 {
-			x.sleep(time.Second)
-			if token, err := p.Token(); err == nil {
-				t.Fatalf("the refused one got %s", x.name(token))
-			}
-		}
-		x.pods = nil
-		x.pod()
-		if token, err := x.src.Token(); err == nil {
-			t.Errorf("a new pod got %s, which API and server agree is withdrawn", x.name(token))
-		}
+		x.wantWithdrawn()
 	})
 }
 
@@ -194,21 +201,24 @@ func TestWithdrawnTokenIsNotWrittenBackAwaited(t *testing.T) {
 		x.srv.Revoke(authsectest.ClientID)
 		go x.pods[1].Renew(t.Context(), nil)
 		synctest.Wait()
-		p := x.pods[0]
-		x.pods = x.pods[:1]
-		x.refuse("first", func(token *oauth2.Token, err error) { t.Log("Renew:", x.name(token), err) })
-		for range 200 {
-			x.sleep(time.Second)
-			if token, err := p.Token(); err == nil {
-				t.Fatalf("the refused one got %s", x.name(token))
-			}
-		}
-		x.pods = nil
-		x.pod()
-		if token, err := x.src.Token(); err == nil {
-			t.Errorf("a new pod got %s, which API and server agree is withdrawn", x.name(token))
-		}
+		x.wantWithdrawn()
 	})
+}
+
+// hideThenShow has the cache show no entry at first, and from then on old ones: by
+// somebody who can write to it.
+func (x *fleet) hideThenShow(old map[string]plainEntry) {
+	gets := 0
+	x.cache.fault = func(op string) error {
+		if op != "get" {
+			return nil
+		}
+		if gets++; gets == 1 {
+			return authsec.ErrCacheMiss
+		}
+		x.cache.restore(old)
+		return nil
+	}
 }
 
 // Someone who can write, and has no key, hides the entry and then shows one
@@ -228,17 +238,7 @@ func TestReplayedEntryIsNoAnswerToARefusal(t *testing.T) {
 		x.sleep(20 * time.Minute)
 		x.srv.Revoke(authsectest.ClientID)
 		x.delegateNow("second", time.Hour)
-		gets := 0
-		x.cache.fault = func(op string) error {
-			if op != "get" {
-				return nil
-			}
-			if gets++; gets == 1 {
-				return authsec.ErrCacheMiss
-			}
-			x.cache.restore(old)
-			return nil
-		}
+		x.hideThenShow(old)
 		x.pods = x.pods[:1]
 		x.refuse("first", func(token *oauth2.Token, err error) {
 			if x.name(token) != "second" {
@@ -259,17 +259,7 @@ func TestReplayedFailureIsNoAnswerToARefusal(t *testing.T) {
 		x.stored().Write(t.Context(), cache.Entry{Failure: &cache.Failure{Told: time.Now(), Status: 404, Message: "No active delegation token found", Hold: time.Minute}}, time.Hour)
 		old := x.cache.all()
 		x.sleep(20 * time.Minute)
-		gets := 0
-		x.cache.fault = func(op string) error {
-			if op != "get" {
-				return nil
-			}
-			if gets++; gets == 1 {
-				return authsec.ErrCacheMiss
-			}
-			x.cache.restore(old)
-			return nil
-		}
+		x.hideThenShow(old)
 		x.srv.Revoke(authsectest.ClientID)
 		x.delegateNow("second", time.Hour)
 		x.refuse("first", func(token *oauth2.Token, err error) {
@@ -298,11 +288,10 @@ func TestPatienceWithAWrongClock(t *testing.T) {
 		})
 		failed := 0
 		x.each(func(pod *authsec.Source) {
-			if token, err := pod.Token(); x.name(token) != "first" {
+			if token, _ := pod.Token(); x.name(token) != "first" {
 				x.mu.Lock()
 				failed++
 				x.mu.Unlock()
-				_ = err
 			}
 		})
 		if failed > 0 {

@@ -48,9 +48,11 @@ var ErrLeaseHeld = cache.ErrLeaseHeld
 // little as what the network does. What is stored is the server's last answer,
 // good or bad, sealed by [Config.CacheKeys].
 //
-// Keys are 64 hexadecimal digits; they tell nothing of agent or server. An
-// implementation must be safe for concurrent use, end with its context, and let
-// no reader see half an entry. It may lose entries.
+// Keys are 64 hexadecimal digits; they tell nothing of agent or server. An entry
+// has 1 to 4 kB as a rule, and 4 MiB at most. An implementation must be safe for
+// concurrent use, end with its context (after [Config.CacheTimeout]), and let no
+// reader see half an entry. It may lose entries. Errors are matched with
+// [errors.Is]; any other than the two named here is logged, and the server asked.
 type Cache interface {
 	// Get returns the entry of key, or ErrCacheMiss.
 	Get(ctx context.Context, key string) ([]byte, error)
@@ -69,8 +71,8 @@ type Cache interface {
 type Leaser interface {
 	Cache
 
-	// Lease takes the lease of key, which ends after ttl by itself, or fails with
-	// ErrLeaseHeld at once. Leases are apart from entries. release ends this
+	// Lease takes the lease of key, which ends after ttl (over 0, a sixth of
+	// FetchTimeout) by itself, or fails with ErrLeaseHeld at once. Leases are apart from entries. release ends this
 	// lease, and no other that has been taken since; it is called once.
 	Lease(ctx context.Context, key string, ttl time.Duration) (release func(context.Context) error, err error)
 }

@@ -22,7 +22,7 @@ import (
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/rediscache"
-	"github.com/authsec-go/authsec/rediscache/redistest"
+	"github.com/authsec-go/authsec/rediscache/internal/redistest"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 )

@@ -20,7 +20,7 @@ import (
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/authsectest"
 	"github.com/authsec-go/authsec/rediscache"
-	"github.com/authsec-go/authsec/rediscache/redistest"
+	"github.com/authsec-go/authsec/rediscache/internal/redistest"
 )
 
 func TestColdStartIsOneRequest(t *testing.T) {

@@ -78,7 +78,6 @@ type Result struct {
 	Limited  int // answers of 429
 	Failed   int // answers of another kind but 200, and attempts without one
 
-	CacheUses      int   // by Run; the tests' own cache does not count them
 	CachePerSecond []int // that began in each second
 
 	Calls       int           // that waited or failed; all others had a good token at once

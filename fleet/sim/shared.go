@@ -63,7 +63,6 @@ func (m *model) use(i int, f *flight, now time.Duration, k kind) {
 	if i := int(now / time.Second); i < len(m.result.CachePerSecond) {
 		m.result.CachePerSecond[i]++
 	}
-	m.result.CacheUses++
 	m.queue.push(event{at: now + m.CacheLatency, process: int32(i), kind: k, flight: f})
 }
 

@@ -92,10 +92,10 @@ func New(o Options) (*Cache, error) {
 	return &Cache{Options: o, leaser: leaser, sealer: s, key: key, fails: map[string]int{}}, nil
 }
 
-// Await reads the entry until take, which is given what there is, and then each
-// one that is new, accepts it, or until this process is to ask the server: because it has the lease, or
-// nobody can have it, or others have had it for patience. In any case release ends
-// a lease that was taken; it is to be called once.
+// Await hands the entry to take, as it is and whenever it is another, until that
+// accepts it. It returns false if this process is to ask the server: it has the
+// lease, nobody can have it, or others have had it for patience. In any case
+// release ends a lease that was taken; it is to be called once.
 func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Entry) bool) (taken bool, release func()) {
 	release = func() {}
 	look := c.looker(take)

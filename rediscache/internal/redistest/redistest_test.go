@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/authsec-go/authsec/rediscache/redistest"
+	"github.com/authsec-go/authsec/rediscache/internal/redistest"
 )
 
 // ping sends a PING, and reports whether it is answered in good time.
