@@ -1,0 +1,122 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package flight
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Flight is one call for any number of waiters. Make one with [Start].
+type Flight[R any] struct {
+	node
+	result R
+	err    error // of land
+}
+
+// Start calls f in the background, and land with what came of it. It returns at
+// once, so that its caller may hold a mutex.
+//
+// f's context has the values of ctx, but not its end. It ends after timeout, or
+// when f returns.
+//
+// land makes the waiters' result of f's. It is called once, in the flight's
+// goroutine, and before any waiter returns. Its error is one of [Do]'s, with
+// [context.DeadlineExceeded] if f did not return within timeout. If land itself
+// panics or ends its goroutine, waiters get a zero R and an error.
+func Start[V, R any](ctx context.Context, timeout time.Duration, l *Left, f func(context.Context) (V, error), land func(V, error) R) *Flight[R] {
+	fl := &Flight[R]{node: node{done: make(chan struct{})}, err: ErrExited}
+	ctx = context.WithValue(context.WithoutCancel(ctx), nodeKey{}, &fl.node)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	go func() {
+		defer func() {
+			if v := recover(); v != nil {
+				fl.err = panicked(v)
+			}
+			close(fl.done)
+		}()
+		v, err := Do(ctx, l, f, nil)
+		cancel()
+		fl.result = land(v, err)
+		fl.err = nil
+	}()
+	return fl
+}
+
+// Wait returns the flight's result, but waits no longer than ctx. The error is
+// ctx's, or [ErrCycle], or says that land failed. A result that is there wins
+// over a ctx that has ended.
+func (f *Flight[R]) Wait(ctx context.Context) (R, error) {
+	var none R
+	if n, ok := ctx.Value(nodeKey{}).(*node); ok {
+		if !n.waitFor(&f.node) {
+			return none, ErrCycle
+		}
+		defer n.waited(&f.node)
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		select {
+		case <-f.done:
+		default:
+			return none, ctx.Err()
+		}
+	}
+	return f.result, f.err
+}
+
+// Done returns a channel that is closed when the flight has its result.
+func (f *Flight[R]) Done() <-chan struct{} { return f.done }
+
+// ErrCycle says that a flight's call waits for that same flight, directly or
+// through other flights.
+var ErrCycle = errors.New("it waits for itself")
+
+// node is a flight in the graph of flights whose calls wait for others.
+type node struct {
+	done  chan struct{} // closed when the flight has its result
+	waits []*node       // flights that its call waits for
+}
+
+// nodeKey is the key of a flight's node in the context of its call.
+type nodeKey struct{}
+
+// graph guards the waits of all nodes. With one mutex for all, the later of two
+// flights that begin to wait for each other sees the wait of the earlier.
+var graph sync.Mutex
+
+// waitFor records that n's call waits for target. It records nothing and returns
+// false if target waits for n: the graph never has a cycle.
+func (n *node) waitFor(target *node) bool {
+	graph.Lock()
+	defer graph.Unlock()
+	if target.reaches(n) {
+		return false
+	}
+	n.waits = append(n.waits, target)
+	return true
+}
+
+// waited removes what waitFor recorded.
+func (n *node) waited(target *node) {
+	graph.Lock()
+	defer graph.Unlock()
+	i := slices.Index(n.waits, target)
+	n.waits = slices.Delete(n.waits, i, i+1)
+}
+
+// reaches reports whether n is to, or waits for it. A flight that has its result
+// keeps nobody waiting, although its call may still run.
+func (n *node) reaches(to *node) bool {
+	select {
+	case <-n.done:
+		return false
+	default:
+	}
+	return n == to || slices.ContainsFunc(n.waits, func(next *node) bool { return next.reaches(to) })
+}

@@ -1,0 +1,157 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package redact keeps secrets out of text. It is the one place that knows how a
+// secret can look: see [Strike].
+package redact
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Mark stands where a secret stood.
+const Mark = "[redacted]"
+
+const (
+	maxText = 512     // bytes that Text returns
+	window  = 4 << 10 // bytes of a text that Text may show before it is trimmed to maxText
+	shownID = 8       // characters of a client ID that may be shown
+
+	// maxSpelling is into how many bytes an API spells one: "&#x0065;" has 8, six
+	// rounds of percent-encoding make 13.
+	maxSpelling = 16
+)
+
+// tokenLike are a JWT or its beginning (`{"` in base64url is eyJ), and a bearer
+// token. What is struck out is the last group.
+var tokenLike = []*regexp.Regexp{
+	regexp.MustCompile(`(eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*)`),
+	regexp.MustCompile(`(?i)\bbearer[\s:]+([a-z0-9._~+/-]{16,}=*)`),
+}
+
+// Text makes foreign text fit for a line of an error or a log. It strikes out
+// the secrets as [Strike] does, and all that looks like a JWT or a bearer token.
+// It shortens the client ID, replaces unprintable characters by spaces, trims
+// the text and cuts it after 512 bytes.
+//
+// A secret of less than 8 bytes can't be told from words. The text that has one,
+// plain or escaped, is replaced by Mark as a whole.
+func Text(s, clientID string, secrets ...string) string {
+	s = strings.TrimSpace(s)
+	s = s[:min(len(s), window+max(Reach(secrets...), Reach(clientID)))]
+	found := find(s, clientID, secrets)
+	if found.short {
+		return Mark
+	}
+	s = replace(s, append(found.spans, tokens(s)...), window)
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	return Cut(strings.TrimSpace(s), maxText)
+}
+
+// Strike returns the first limit bytes of a text, without a halved character at
+// their end, and with the secrets struck out. A secret that the limit halves is
+// struck out, too. The result cut reports whether there was more.
+//
+// A secret is found in any case; as hex; with its characters escaped as URLs,
+// HTML, JSON and JavaScript do, up to six times over; in base64, also with line
+// breaks, and in base64 of base64; and in mixtures of these. A UUID is found
+// with and without its hyphens, and a JWT without its signature as well. Secrets
+// of less than 8 bytes are not looked for.
+func Strike(text string, limit int, secrets ...string) (shown string, cut bool) {
+	return replace(text, find(text, "", secrets).spans, limit), len(text) > limit
+}
+
+// Holds reports whether Strike would strike something out, or whether the text
+// has a secret of less than 8 bytes, plain or escaped.
+func Holds(text string, secrets ...string) bool {
+	found := find(text, "", secrets)
+	return found.short || len(found.spans) > 0
+}
+
+// Reach is how many bytes of a text after the limit Strike needs, so that it
+// knows a secret that the limit halves.
+func Reach(secrets ...string) int {
+	longest := 0
+	for _, secret := range secrets {
+		longest = max(longest, len(secret))
+	}
+	return longest * maxSpelling
+}
+
+// ShortID returns what may be shown of a client ID: its first 8 characters. If it
+// has no more than that, half of them.
+func ShortID(id string) string {
+	runes := []rune(id)
+	switch n := len(runes); {
+	case n == 0:
+		return ""
+	case n <= shownID:
+		return string(runes[:n/2]) + "…"
+	}
+	return string(runes[:shownID]) + "…"
+}
+
+// Shorten shortens the client ID wherever [Strike] would find it. An ID of less
+// than 8 bytes counts only as a word of its own.
+func Shorten(text, clientID string) string {
+	return replace(text, find(text, clientID, nil).spans, len(text))
+}
+
+// Cut returns the first n bytes of s and "…", or s if it has no more than n. It
+// does not halve a character.
+func Cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:runeStart(s, n)] + "…"
+}
+
+// runeStart is the greatest offset up to n at which s can be cut.
+func runeStart(s string, n int) int {
+	for n = min(n, len(s)); n > 0 && n < len(s) && !utf8.RuneStart(s[n]); {
+		n--
+	}
+	return n
+}
+
+// tokens are the parts of a text that look like tokens.
+func tokens(text string) (spans []span) {
+	for _, re := range tokenLike {
+		for _, m := range re.FindAllStringSubmatchIndex(text, -1) {
+			spans = append(spans, span{part{m[2], m[3]}, Mark})
+		}
+	}
+	return spans
+}
+
+// replace returns the first limit bytes of a text with the spans replaced. Of
+// spans that overlap, the first one's replacement is written.
+func replace(text string, spans []span, limit int) string {
+	slices.SortStableFunc(spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	limit = runeStart(text, limit)
+	var b strings.Builder
+	at := 0
+	for _, s := range spans {
+		if s.from >= limit {
+			break
+		}
+		if s.from >= at {
+			b.WriteString(text[at:s.from] + s.with)
+		}
+		at = max(at, s.to)
+	}
+	if at < limit {
+		b.WriteString(text[at:limit])
+	}
+	return b.String()
+}

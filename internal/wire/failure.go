@@ -1,0 +1,121 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Kind is what an answer that is no 200 means.
+type Kind int
+
+const (
+	Elsewhere       Kind = iota // no AuthSec server answers so: another service, a gateway's page
+	Redirect                    // it points elsewhere
+	InvalidClientID             // 400: the client ID has not the form of one
+	Unauthorized                // 401, 403: the caller's own credential
+	SessionUnknown              // 401 of a caller's session; also when the server's database is away
+	UnknownClient               // 404: no such agent; also when the server's database is away
+	NotDelegated                // 404: no delegation, or revoked; also when a query fails
+	Expired                     // 410: the delegation has expired
+	RateLimited                 // 429
+	Unavailable                 // 408, 5xx: the server can't answer for now
+)
+
+// Failure is an answer that is no 200.
+type Failure struct {
+	Status    int
+	Kind      Kind
+	Message   string // the field error
+	Details   string // the field details
+	RequestID string // the header X-Request-Id
+	Location  string // of a redirect
+	Echo      string // a token in the body, which no text may show; "": none
+
+	// RetryAfter is how long the server accepts no request. A 429 without
+	// Retry-After names its window instead: the server's limit is over a sliding
+	// one. Both are 0 if it said nothing, or 0.
+	RetryAfter time.Duration
+	Window     time.Duration
+}
+
+const (
+	defaultWindow = time.Minute // where a 429 does not name one
+
+	// MaxRetryAfter caps how long a server can keep a Source from asking.
+	MaxRetryAfter = 5 * time.Minute
+)
+
+// Failure reads an answer that is no 200.
+func (r *Reply) Failure() Failure {
+	fields, err := r.object()
+	text := func(name string) string { s, _ := fields.Values[name].(string); return s }
+	f := Failure{
+		Status: r.Status, Message: text("error"), Details: text("details"), Echo: text("token"),
+		RequestID: r.Header.Get("X-Request-Id"),
+	}
+	after, told := RetryAfter(r.Header)
+	f.RetryAfter = min(after, MaxRetryAfter)
+	mayBeAuthSec := err == nil || len(bytes.TrimSpace(r.Body)) == 0
+	switch {
+	case r.Status >= 300 && r.Status < 400 && r.Header.Get("Location") != "":
+		f.Kind, f.Location = Redirect, r.Header.Get("Location")
+	case r.Status == http.StatusBadRequest && strings.Contains(f.Message, "client_id"):
+		f.Kind = InvalidClientID
+	case r.Status == http.StatusUnauthorized && strings.HasPrefix(f.Message, "session is no longer valid"):
+		f.Kind = SessionUnknown
+	case (r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden) && mayBeAuthSec:
+		f.Kind = Unauthorized
+	case r.Status == http.StatusNotFound && f.Message == "No active delegation token found":
+		f.Kind = NotDelegated
+	case r.Status == http.StatusNotFound && f.Message == "Client not found":
+		f.Kind = UnknownClient
+	case r.Status == http.StatusGone && f.Message != "":
+		f.Kind = Expired
+	case r.Status == http.StatusTooManyRequests:
+		f.Kind = RateLimited
+		if !told {
+			window, err := time.ParseDuration(text("window"))
+			if err != nil || window <= 0 {
+				window = defaultWindow
+			}
+			f.Window = min(window, MaxRetryAfter)
+		}
+	case r.Status >= 500 || r.Status == http.StatusRequestTimeout:
+		f.Kind = Unavailable
+	}
+	return f
+}
+
+const maxDuration = time.Duration(1<<63 - 1)
+
+// RetryAfter reads a Retry-After header (RFC 9110, section 10.2.3), in seconds or
+// as a date, which counts from the Date of the same answer, whose clock it was
+// written by. It is never negative. ok is false if there is none.
+func RetryAfter(h http.Header) (after time.Duration, ok bool) {
+	s := strings.TrimSpace(h.Get("Retry-After"))
+	if s == "" {
+		return 0, false
+	}
+	if strings.Trim(s, "0123456789") == "" {
+		seconds, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || seconds > int64(maxDuration/time.Second) {
+			return maxDuration, true
+		}
+		return time.Duration(seconds) * time.Second, true
+	}
+	at, err := http.ParseTime(s)
+	if err != nil {
+		return 0, false
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	return max(0, at.Sub(now)), true
+}

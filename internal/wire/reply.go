@@ -1,0 +1,95 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MaxAnswer is how many bytes of an answer are read.
+const MaxAnswer = 1 << 20
+
+// Reply is an HTTP answer of the server, read whole.
+type Reply struct {
+	Status   int
+	Header   http.Header
+	Body     []byte
+	TooLong  bool // the body had more than MaxAnswer bytes
+	Sent     time.Time
+	Received time.Time // when its header came, with its monotonic reading
+
+	Ahead time.Duration // of the local clock is the server's
+	Age   time.Duration // in caches on its way (RFC 9111, section 5.1)
+}
+
+// ReadReply reads the answer to a request that was sent at that moment, and
+// closes its body. A 200 whose body breaks off is an error.
+func ReadReply(resp *http.Response, sent time.Time) (*Reply, error) {
+	r := &Reply{Status: resp.StatusCode, Header: resp.Header, Sent: sent, Received: time.Now()}
+	if resp.Body != nil {
+		defer resp.Body.Close()
+		var err error
+		r.Body, err = io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
+		if err != nil && r.Status == http.StatusOK {
+			return nil, fmt.Errorf("its answer broke off: %w", err)
+		}
+	}
+	if r.TooLong = len(r.Body) > MaxAnswer; r.TooLong {
+		r.Body = r.Body[:MaxAnswer]
+	}
+	if seconds, err := strconv.ParseUint(strings.TrimSpace(r.Header.Get("Age")), 10, 31); err == nil {
+		r.Age = time.Duration(seconds) * time.Second
+	}
+	date, err := http.ParseTime(r.Header.Get("Date"))
+	if err == nil && date.Year() >= 2020 && date.Year() < 2200 { // else the server has no clock
+		r.Ahead = clockAhead(date, r.Age, r.Sent, r.Received)
+	}
+	return r, nil
+}
+
+// clockAhead is how far the server's clock is ahead of the local one. That clock
+// read something in [date, date+1s) at a moment between sent and received, less
+// age (RFC 9110, section 6.6.1). A local clock that agrees with this stands; else
+// it is the most that is possible, which gives a token the shortest life.
+func clockAhead(date time.Time, age time.Duration, sent, received time.Time) time.Duration {
+	last := received.Round(0).Add(-age)
+	first := last.Add(-received.Sub(sent)) // not sent's wall clock, which may have stepped
+	least, most := date.Sub(last), date.Add(time.Second).Sub(first)
+	if least <= 0 && most > 0 {
+		return 0
+	}
+	return most
+}
+
+// Now is what the server's clock read when the answer came.
+func (r *Reply) Now() time.Time { return r.Received.Round(0).Add(r.Ahead) }
+
+// Asked is the moment that the answer speaks of, on the server's clock: when the
+// request was sent. What an admin did since may not be in it.
+func (r *Reply) Asked() time.Time { return r.Now().Add(-r.Age - r.Received.Sub(r.Sent)) }
+
+// object decodes the body, which is one JSON object, perhaps after a byte order
+// mark. The last value of a field wins.
+func (r *Reply) object() (Fields, error) {
+	if r.TooLong {
+		return Fields{}, fmt.Errorf("it is longer than %d bytes", MaxAnswer)
+	}
+	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(r.Body, []byte("\ufeff"))))
+	var m map[string]any
+	if err := dec.Decode(&m); err != nil || m == nil {
+		return Fields{}, errors.New("it is not a JSON object")
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return Fields{}, errors.New("something follows its JSON object")
+	}
+	return Fields{Values: m}, nil
+}
