@@ -15,9 +15,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// BenchmarkTokenInRoundTrip is what a Transport pays for a token in service,
-// beside x/oauth2's cache. What else it costs, and what other packages do, is
-// measured in the module bench.
+// BenchmarkTokenInRoundTrip measures how a Transport gets a token in service, beside
+// x/oauth2's cache. The module bench measures the rest, and other packages.
 func BenchmarkTokenInRoundTrip(b *testing.B) {
 	token := strings.Repeat("s", 900)
 	src, err := NewSource(Config{

@@ -4,37 +4,41 @@
 package authsec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/authsec-go/authsec/internal/redact"
+	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Delegation is what a token stands for: who may do what, until when. What the
-// server's answer leaves out is taken from the token's claims. Times are on the
+// Delegation is what a token stands for: who may do what, and until when. What
+// the token response leaves out comes from the token's claims. Times are on the
 // server's clock. It is the caller's own copy.
 //
-// Printed or logged, it shows the client ID's first 8 characters only; its
-// fields, and so its JSON, hold it in full.
+// It is what the server said. The token is verified only with [Config.Keyfunc],
+// and an API decides by the token.
 //
-// It is what the server said. Only with [Config.Keyfunc] has the token in it
-// been verified; an API decides by the token, not by this.
+// Printed and logged, it shows only the first 8 characters of the client ID. Its
+// fields and its JSON have it in full.
 type Delegation struct {
 	SPIFFEID    string    // the agent's SPIFFE ID, spiffe://...
 	Permissions []string  // resource:action; empty, not nil, if there are none
-	Audience    []string  // the APIs it is meant for; empty, not nil, if there are none
+	Audience    []string  // the APIs that the token is for; empty, not nil, if there are none
 	ClientID    string    // the agent's client ID
-	TenantID    string    // the tenant's ID; the workspace's, on newer servers
-	Status      string    // "active", or "" if the server did not say
-	IssuedAt    time.Time // zero if not told
-	UpdatedAt   time.Time // zero if not told
-	ExpiresAt   time.Time // the earliest expiry that answer and token name; zero if they name only a time to live
+	TenantID    string    // the tenant's ID; on newer servers the workspace's
+	Status      string    // "active"; "" if the server did not say
+	IssuedAt    time.Time // of this token, its iat claim; zero if unknown
+	UpdatedAt   time.Time // of the delegation; zero if unknown
+	ExpiresAt   time.Time // the earlier of the response's expiry and the token's; zero if they name a lifetime only
 
-	// Behind a func, where no way of formatting prints the token.
-	claims func() (*Claims, error)
+	token    func() string // a func, so that no way of printing shows it; nil: none
+	verified bool
 }
 
 // HasPermission reports whether the permission is delegated, by its exact name.
@@ -47,24 +51,56 @@ func (d *Delegation) HasAnyPermission(permissions ...string) bool {
 	return slices.ContainsFunc(permissions, d.HasPermission)
 }
 
-// HasAllPermissions reports whether each of the permissions is delegated. So it
-// is true for none.
+// HasAllPermissions reports whether each of the permissions is delegated. For no
+// permissions it is true.
 func (d *Delegation) HasAllPermissions(permissions ...string) bool {
-	for _, permission := range permissions {
-		if !d.HasPermission(permission) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(permissions, func(p string) bool { return !d.HasPermission(p) })
 }
 
 // Claims returns the claims of the token (RFC 7519, section 4). It fails if the
-// token is no JWT.
+// token is not a JWT.
 func (d *Delegation) Claims() (*Claims, error) {
-	if d == nil || d.claims == nil {
+	if d == nil || d.token == nil {
 		return nil, errors.New("authsec: no token to read claims from")
 	}
-	return d.claims()
+	m, err := wire.ParseClaims(d.token())
+	if err != nil {
+		return nil, fmt.Errorf("authsec: %w", err)
+	}
+	c := newClaims(m)
+	c.Verified = d.verified
+	return c, nil
+}
+
+// newDelegation is the delegation of a token response whose token has these
+// claims, and expires then.
+func newDelegation(r *wire.TokenResponse, c *Claims, clientID string, expiry time.Time, verified bool) *Delegation {
+	d := &Delegation{
+		SPIFFEID:    r.SPIFFEID,
+		Permissions: append([]string{}, r.Permissions...),
+		Audience:    append([]string{}, r.Audience...),
+		ClientID:    cmp.Or(r.ClientID, c.ClientID, clientID),
+		TenantID:    cmp.Or(r.TenantID, c.TenantID),
+		Status:      r.Status,
+		IssuedAt:    r.UpdatedAt, // the response's issued_at is when the agent was first delegated to
+		UpdatedAt:   r.UpdatedAt,
+		ExpiresAt:   expiry,
+		token:       func() string { return r.Token },
+		verified:    verified,
+	}
+	if c.IssuedAt != nil {
+		d.IssuedAt = c.IssuedAt.Time
+	}
+	if d.SPIFFEID == "" && strings.HasPrefix(c.Subject, "spiffe://") {
+		d.SPIFFEID = c.Subject
+	}
+	if r.Permissions == nil {
+		d.Permissions = append(d.Permissions, c.Permissions...)
+	}
+	if r.Audience == nil {
+		d.Audience = append(d.Audience, c.Audience...)
+	}
+	return d
 }
 
 // clone returns a copy that shares nothing with d that can be changed.
@@ -75,59 +111,56 @@ func (d *Delegation) clone() *Delegation {
 	return &c
 }
 
-// String tells the delegation with the client ID shortened.
+// String returns the delegation without secrets.
 func (d Delegation) String() string {
-	return fmt.Sprintf("authsec.Delegation{SPIFFEID:%s Permissions:%q Audience:%q ClientID:%s TenantID:%s Status:%s ExpiresAt:%s}",
-		shorten(d.SPIFFEID, d.ClientID), d.Permissions, d.Audience, shortID(d.ClientID), d.TenantID, d.Status, d.ExpiresAt.Format(time.RFC3339))
+	secret := ""
+	if d.token != nil {
+		secret = d.token()
+	}
+	show := shower(d.ClientID, secret)
+	return fmt.Sprintf("authsec.Delegation{SPIFFEID:%s Permissions:%s Audience:%s ClientID:%s TenantID:%s Status:%s ExpiresAt:%s}",
+		show(d.SPIFFEID), show(d.Permissions...), show(d.Audience...), redact.ShortID(d.ClientID), show(d.TenantID), show(d.Status), d.ExpiresAt.Format(time.RFC3339))
 }
 
-// Format prints what String tells, for every verb.
+// Format prints String for every verb.
 func (d Delegation) Format(f fmt.State, _ rune) { fmt.Fprint(f, d.String()) }
 
-// LogValue gives slog what String tells.
+// LogValue returns String for slog.
 func (d Delegation) LogValue() slog.Value { return slog.StringValue(d.String()) }
 
-// Claims are a delegation token's claims. They hold the client ID in full.
+// Claims are a delegation token's claims (RFC 7519, section 4, and AuthSec's own).
+//
+// Printed and logged, they show only the first 8 characters of the client ID, and
+// neither user ID nor email. Their fields and their JSON have them in full.
 type Claims struct {
 	jwt.RegisteredClaims          // iss, sub, aud, exp, nbf, iat, jti
-	TenantID             string   `json:"tenant_id,omitempty"`
+	TenantID             string   `json:"tenant_id,omitempty"` // the workspace's, where the token has workspace_id
 	UserID               string   `json:"user_id,omitempty"`
 	Email                string   `json:"email,omitempty"`
 	AgentType            string   `json:"agent_type,omitempty"`
 	ClientID             string   `json:"client_id,omitempty"`
 	Permissions          []string `json:"permissions,omitempty"`
 
-	// Verified: the signature was verified by Config.Keyfunc. Where it is
-	// false, anybody can have written these claims.
+	// Verified is true if the signature was verified. If it is false, anybody can
+	// have written these claims.
 	Verified bool `json:"-"`
 }
 
-// parseClaims reads a JWT's claims without verifying it. An algorithm that is
-// not known is no reason to know nothing of the token.
-func parseClaims(token string) (*Claims, error) {
-	m := jwt.MapClaims{}
-	if _, _, err := jwt.NewParser().ParseUnverified(token, m); err != nil && !errors.Is(err, jwt.ErrTokenUnverifiable) {
-		return nil, errors.New("authsec: the token is not a JWT that can be read")
-	}
-	return newClaims(m), nil
-}
-
-// newClaims types claims, each for itself: one that is not of its type reads as
-// absent, and leaves the others what they are.
+// newClaims reads claims. One that has not its type reads as absent.
 func newClaims(m jwt.MapClaims) *Claims {
-	f := fieldReader{fields: m}
+	f := wire.Fields{Values: m}
 	c := &Claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer:  f.text("iss"),
-			Subject: f.text("sub"),
-			ID:      f.text("jti"),
+			Issuer:  f.Text("iss"),
+			Subject: f.Text("sub"),
+			ID:      f.Text("jti"),
 		},
-		TenantID:    f.text("tenant_id"),
-		UserID:      f.text("user_id"),
-		Email:       f.text("email"),
-		AgentType:   f.text("agent_type"),
-		ClientID:    f.text("client_id"),
-		Permissions: f.list("permissions"),
+		TenantID:    cmp.Or(f.Text("tenant_id"), f.Text("workspace_id")),
+		UserID:      f.Text("user_id"),
+		Email:       f.Text("email"),
+		AgentType:   f.Text("agent_type"),
+		ClientID:    f.Text("client_id"),
+		Permissions: f.List("permissions"),
 	}
 	c.Audience, _ = m.GetAudience()
 	c.ExpiresAt, _ = m.GetExpirationTime()
@@ -135,3 +168,20 @@ func newClaims(m jwt.MapClaims) *Claims {
 	c.IssuedAt, _ = m.GetIssuedAt()
 	return c
 }
+
+// String returns the claims without secrets.
+func (c Claims) String() string {
+	show := shower(c.ClientID)
+	expiry := ""
+	if c.ExpiresAt != nil {
+		expiry = c.ExpiresAt.Format(time.RFC3339)
+	}
+	return fmt.Sprintf("authsec.Claims{Issuer:%s Subject:%s Audience:%s ClientID:%s TenantID:%s AgentType:%s Permissions:%s ExpiresAt:%s Verified:%t}",
+		show(c.Issuer), show(c.Subject), show(c.Audience...), redact.ShortID(c.ClientID), show(c.TenantID), show(c.AgentType), show(c.Permissions...), expiry, c.Verified)
+}
+
+// Format prints String for every verb.
+func (c Claims) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
+
+// LogValue returns String for slog.
+func (c Claims) LogValue() slog.Value { return slog.StringValue(c.String()) }

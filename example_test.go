@@ -48,8 +48,8 @@ func ExampleNewClient() {
 	// Output: 200 OK {"customer":42}
 }
 
-// A client that is there already, with its time-out, cookies and own
-// transport, is authenticated by a Transport around that one.
+// A Transport wraps the transport of a client that exists already. The client
+// keeps its time-out and cookies.
 func ExampleTransport() {
 	cfg, apiURL, stop := exampleConfig()
 	defer stop()
@@ -73,9 +73,8 @@ func ExampleTransport() {
 	// Output: 200 OK
 }
 
-// A Source is an oauth2.TokenSource, so a library that takes one has all it
-// needs. What the library does with the token is its own affair: it has no
-// Hosts.
+// A Source is an oauth2.TokenSource, which many libraries take. The library then
+// decides where the token goes.
 func ExampleNewSource() {
 	cfg, apiURL, stop := exampleConfig()
 	defer stop()
@@ -94,7 +93,7 @@ func ExampleNewSource() {
 	// Output: 200 OK
 }
 
-// Permissions can be checked before a call that would be refused.
+// Permissions can be checked before a call that would fail.
 func ExampleSource_Delegation() {
 	cfg, _, stop := exampleConfig()
 	defer stop()
@@ -114,8 +113,7 @@ func ExampleSource_Delegation() {
 	// may write: false
 }
 
-// Errors tell what to do, and are told apart with errors.Is and errors.As, also
-// through what http.Client wraps around them.
+// Test for errors with errors.Is and errors.As, also where http.Client wraps them.
 func ExampleError() {
 	srv := authsectest.NewServer()
 	defer srv.Close()
@@ -142,9 +140,9 @@ func ExampleError() {
 	// 404 No active delegation token found
 }
 
-// After an admin has delegated, Renew asks at once, whatever failure is
-// remembered.
-func ExampleSource_Renew() {
+// After an admin has delegated, Refresh asks the server at once, although a failure
+// is cached.
+func ExampleSource_Refresh() {
 	srv := authsectest.NewServer()
 	defer srv.Close()
 	srv.Register(authsectest.ClientID)
@@ -158,15 +156,15 @@ func ExampleSource_Renew() {
 	fmt.Println("delegated:", err == nil)
 
 	srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
-	_, err = src.Renew(ctx, nil)
+	_, err = src.Refresh(ctx)
 	fmt.Println("delegated:", err == nil)
 	// Output:
 	// delegated: false
 	// delegated: true
 }
 
-// Your own code is tested against authsectest: here, that a delegation which
-// is revoked and made anew in between costs the caller nothing.
+// Test your own code with authsectest. Here, an admin revokes the delegation and
+// delegates again, and no call fails.
 func Example_testing() {
 	srv := authsectest.NewServer()
 	defer srv.Close()

@@ -1,19 +1,18 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package authsectest is an AuthSec server for tests, in the manner of
-// net/http/httptest: in this process, with real JWTs, and with the answers that
-// real servers give, the unpleasant ones included.
+// Package authsectest is an AuthSec server for tests, like net/http/httptest. It
+// runs in the test's process, signs real JWTs, and answers as real servers do, also
+// with their errors.
 //
 //	srv := authsectest.NewServer()
 //	defer srv.Close()
 //	srv.Delegate(authsectest.ClientID, authsectest.Delegation{Permissions: []string{"billing:read"}})
 //	client, err := authsec.NewClient(srv.Config(authsectest.ClientID))
 //
-// It also gives the other end of a call: [Server.API] is a protected API that
-// verifies the tokens it gets.
+// [Server.API] is a protected API that verifies the tokens it gets.
 //
-// NewInMemoryServer needs no network, so that it works in a bubble of
+// [NewInMemoryServer] needs no network, so that it works in a bubble of
 // testing/synctest.
 package authsectest
 
@@ -40,13 +39,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// ClientID is a well-formed client ID for tests. Any other UUID does as well.
+// ClientID is a well-formed client ID for tests. Any other UUID works, too.
 const ClientID = "9b477e30-3989-4c12-926c-3945a59f761f"
 
-// TenantID is the tenant that the server's agents belong to.
+// TenantID is the tenant of the server's agents.
 const TenantID = "11111111-2222-3333-4444-555555555555"
 
-// Paths that the server answers.
+// Paths of the server's endpoints.
 const (
 	EndpointPath = "/authsec/uflow/sdk/delegation-token"
 	KeySetPath   = "/authsec/spiresvc/v1/jwt/bundle"
@@ -54,14 +53,14 @@ const (
 
 // Delegation is what an admin delegates to an agent.
 type Delegation struct {
-	Permissions []string      // resource:action; nil is answered as null
+	Permissions []string      // resource:action; nil: the answer has null
 	Audience    []string      // nil: "authsec-api"
-	TTL         time.Duration // until it expires; 0: one hour
+	TTL         time.Duration // of the token; 0: one hour; negative: it has expired
 }
 
 // Server is an AuthSec server. All its methods are safe for concurrent use.
 type Server struct {
-	// URL is the server's root, to be used as Config.BaseURL.
+	// URL is the server's root, for Config.BaseURL.
 	URL string
 
 	http   *httptest.Server // nil in memory
@@ -71,11 +70,11 @@ type Server struct {
 	key        *rsa.PrivateKey
 	agents     map[string]*agent
 	revoked    map[string]bool // tokens, by their text
-	credential string          // that the endpoint wants; "": it is public
+	credential string          // that the endpoint wants; "": none
 	latency    time.Duration
 	faults     []http.Handler // for the next requests to the endpoint
 	fault      http.Handler   // for all of them; nil: none
-	limit      int            // requests a window from one address; 0: any number
+	limit      int            // requests from one address in a window; 0: no limit
 	window     time.Duration
 	counts     map[string]*count
 	fetches    int
@@ -84,9 +83,9 @@ type Server struct {
 }
 
 type agent struct {
-	fields map[string]any // the answer; nil: no delegation
+	fields map[string]any // of the answer; nil: no delegation
 	expiry time.Time
-	tokens []string // all that were ever issued
+	tokens []string // all issued since the last revocation
 }
 
 type count struct {
@@ -94,8 +93,8 @@ type count struct {
 	n     int
 }
 
-// keys are made once per process: each takes a good part of a second. Servers,
-// and rotations, take one after the other.
+// keys are made once per process, because each takes a good part of a second.
+// Servers and rotations use them in turn.
 var (
 	keys = [4]func() *rsa.PrivateKey{sync.OnceValue(newKey), sync.OnceValue(newKey), sync.OnceValue(newKey), sync.OnceValue(newKey)}
 	turn atomic.Uint32
@@ -127,8 +126,12 @@ func NewTLSServer() *Server {
 	return s
 }
 
-// NewInMemoryServer returns a server that only its own Client reaches, with no
-// network in between.
+// NewInMemoryServer returns a server without a network. Only its own Client reaches
+// it.
+//
+// In a synctest bubble, time starts in the year 2000. An authsec.Source ignores a
+// Date header before 2020. So a test about the server's clock first sleeps to a
+// later year.
 func NewInMemoryServer() *Server {
 	s := newServer()
 	s.URL, s.client = "https://authsec.test", &http.Client{Transport: RoundTripper(s.Handler())}
@@ -151,15 +154,15 @@ func (s *Server) Close() {
 	}
 }
 
-// Format prints the server's URL for every verb, and none of its tokens.
+// Format prints the server's URL for every verb, and no token.
 func (s *Server) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "authsectest.Server{%s}", s.URL) }
 
-// Client returns a client that reaches the server and trusts it.
+// Client returns a client that reaches the server and trusts its certificate.
 func (s *Server) Client() *http.Client { return s.client }
 
 // Config returns a configuration for the agent, with BaseURL, ClientID and
-// HTTPClient set. Hosts are those of apis, the URLs of servers that the token
-// may go to.
+// HTTPClient set. apis are URLs of servers that the token may go to; Hosts has
+// their hosts and ports.
 func (s *Server) Config(clientID string, apis ...string) authsec.Config {
 	cfg := authsec.Config{BaseURL: s.URL, ClientID: clientID, HTTPClient: s.client}
 	for _, api := range apis {
@@ -170,7 +173,7 @@ func (s *Server) Config(clientID string, apis ...string) authsec.Config {
 	return cfg
 }
 
-// Register makes an agent known, without a delegation.
+// Register adds an agent without a delegation.
 func (s *Server) Register(clientID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,9 +188,8 @@ func (s *Server) agent(clientID string) *agent {
 	return s.agents[id]
 }
 
-// Delegate gives the agent a delegation, in place of the one it may have, and
-// returns its token. Tokens of an earlier one stay good until they are revoked
-// or expire.
+// Delegate gives the agent a delegation, in place of an earlier one, and returns
+// its token. Earlier tokens stay good until they expire or are revoked.
 func (s *Server) Delegate(clientID string, d Delegation) (token string) {
 	if d.TTL == 0 {
 		d.TTL = time.Hour
@@ -201,7 +203,7 @@ func (s *Server) Delegate(clientID string, d Delegation) (token string) {
 	now := time.Now().UTC()
 	expiry := now.Add(d.TTL)
 	spiffeID := fmt.Sprintf("spiffe://example.org/tenants/%s/agents/test/%s", TenantID, clientID)
-	// Signing fails for claims that can't be encoded only, and these can.
+	// Signing fails only for claims that have no JSON, and these have.
 	token, _ = jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
 		"iss": "spiffe://" + TenantID, "sub": spiffeID, "aud": d.Audience,
 		"exp": expiry.Unix(), "nbf": now.Unix(), "iat": now.Unix(), "jti": fmt.Sprint("jti-", s.serial),
@@ -220,8 +222,8 @@ func (s *Server) Delegate(clientID string, d Delegation) (token string) {
 	return token
 }
 
-// Revoke ends the agent's delegation. [Server.API] refuses all its tokens from
-// then on.
+// Revoke ends the agent's delegation. From then on [Server.API] rejects all its
+// tokens.
 func (s *Server) Revoke(clientID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,9 +234,9 @@ func (s *Server) Revoke(clientID string) {
 	a.fields, a.tokens = nil, nil
 }
 
-// RotateKey has the tokens that are delegated from now on signed with another
-// key, and the key set name only that one. A process has four keys for all its
-// servers, and begins anew after the fourth.
+// RotateKey replaces the key. New tokens are signed with the new key, and the key
+// set has only that one. A process has four keys for all its servers, and uses them
+// in turn.
 func (s *Server) RotateKey() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -245,16 +247,16 @@ func (s *Server) RotateKey() {
 	s.key = key
 }
 
-// RequireCredential makes the server one of the newer generation, which wants
-// this bearer token of the caller. "" makes the endpoint public again.
+// RequireCredential makes the endpoint want this bearer token of the caller, as
+// newer servers do. "" makes the endpoint public again.
 func (s *Server) RequireCredential(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.credential = token
 }
 
-// LimitRate makes the endpoint answer 429 to more than n requests a window from
-// one address. 0 lifts the limit. Real servers allow 100 a minute.
+// LimitRate makes the endpoint answer 429 to more than n requests from one address
+// in a window. 0: no limit. Real servers allow 100 a minute.
 func (s *Server) LimitRate(n int, window time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -262,35 +264,35 @@ func (s *Server) LimitRate(n int, window time.Duration) {
 	clear(s.counts)
 }
 
-// SetLatency makes the endpoint answer so much later.
+// SetLatency delays each answer of the endpoint by d.
 func (s *Server) SetLatency(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latency = d
 }
 
-// FailNext has the next n requests to the endpoint answered by h.
+// FailNext makes h answer the next n requests to the endpoint.
 func (s *Server) FailNext(n int, h http.Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, slices.Repeat([]http.Handler{h}, max(0, n))...)
 }
 
-// Fail has all requests to the endpoint answered by h, until it is called with nil.
+// Fail makes h answer all requests to the endpoint. nil ends that.
 func (s *Server) Fail(h http.Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault, s.faults = h, nil
 }
 
-// Fetches returns how many requests the endpoint has got, answered or not.
+// Fetches returns how many requests the endpoint got, also those without an answer.
 func (s *Server) Fetches() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.fetches
 }
 
-// APICalls returns how many requests the handlers of API have accepted.
+// APICalls returns how many requests the handlers of [Server.API] accepted.
 func (s *Server) APICalls() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -304,7 +306,7 @@ func (s *Server) Keyfunc(*jwt.Token) (any, error) {
 	return &s.key.PublicKey, nil
 }
 
-// Handler returns the server's own handler.
+// Handler returns the server's handler.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+EndpointPath, s.serveToken)
@@ -337,7 +339,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, status, body)
 }
 
-// answer is what AuthSec's own endpoint says.
+// answer is the endpoint's answer as real servers give it.
 func (s *Server) answer(r *http.Request) (int, map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -370,7 +372,7 @@ func (s *Server) answer(r *http.Request) (int, map[string]any) {
 			"details": "An admin must delegate a token first via POST /uflow/admin/agents/:id/delegate-token",
 		}
 	case !time.Now().Before(a.expiry):
-		a.fields = nil // the next one is told that there is none
+		a.fields = nil // later requests get the 404
 		return http.StatusGone, map[string]any{
 			"error": "Delegation token has expired", "expired_at": a.expiry.Format(time.RFC3339Nano),
 			"details": fmt.Sprintf("Admin must re-delegate via POST /uflow/admin/agents/%s/delegate-token", id),
@@ -412,10 +414,10 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request) {
 	}}})
 }
 
-// API returns the handler of a protected API. It verifies the bearer token it
-// gets, answers 401 to one that is missing, bad, expired or revoked, 403 to one
-// that lacks a permission (RFC 6750, section 3.1), and hands all else to next.
-// nil: to a handler that answers 200 with a little JSON.
+// API returns the handler of a protected API. It verifies the bearer token. It
+// answers 401 if the token is missing, invalid, expired or revoked, and 403 if it
+// lacks a permission (RFC 6750, section 3.1). All other requests go to next. nil: a
+// handler that answers 200 with a little JSON.
 func (s *Server) API(next http.Handler, permissions ...string) http.Handler {
 	if next == nil {
 		next = Answer(http.StatusOK, `{"ok":true}`)
@@ -451,9 +453,9 @@ func (s *Server) API(next http.Handler, permissions ...string) http.Handler {
 	})
 }
 
-// Answer returns a handler that always gives this answer. The body is sent as
-// JSON if it begins with a brace, and as HTML otherwise. Headers are name and
-// value in turn.
+// Answer returns a handler that always gives this answer. The content type is JSON
+// if the body begins with a brace, and HTML otherwise. headers are names and values
+// in turn.
 func Answer(status int, body string, headers ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		contentType := "text/html; charset=utf-8"
@@ -475,8 +477,8 @@ func writeJSON(w http.ResponseWriter, status int, body map[string]any) {
 	json.NewEncoder(w).Encode(body) // fails only if the client has gone
 }
 
-// RoundTripper returns a transport that hands requests to h, with no network
-// in between. As a net/http server does, it dates the answers.
+// RoundTripper returns a transport that passes requests to h, without a network. It
+// adds a Date header to the answers, as a net/http server does.
 func RoundTripper(h http.Handler) http.RoundTripper { return inMemory{h} }
 
 type inMemory struct{ handler http.Handler }
@@ -499,7 +501,7 @@ func (m inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
 	served := false
 	go func() {
 		defer close(done)
-		// As a net/http server does, which drops the connection then.
+		// After a panic there is no answer: a net/http server drops the connection.
 		defer func() { recover() }()
 		w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
 		m.handler.ServeHTTP(w, in)

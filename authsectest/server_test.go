@@ -20,7 +20,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// get asks srv's endpoint, or another of its paths, and decodes the answer.
+// get makes a request and decodes the answer.
 func get(t *testing.T, client *http.Client, url string, header ...string) (int, map[string]any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -157,7 +157,7 @@ func TestTokensVerifyAgainstTheKeySet(t *testing.T) {
 	}
 }
 
-func TestAPIRefusesWhatItShould(t *testing.T) {
+func TestAPIRejectsBadTokens(t *testing.T) {
 	srv := authsectest.NewServer()
 	defer srv.Close()
 	api := httptest.NewServer(srv.API(nil, "billing:read"))
@@ -202,7 +202,7 @@ func TestServerPrintsNoToken(t *testing.T) {
 	}
 }
 
-func TestAnotherServersTokenIsRefused(t *testing.T) {
+func TestAnotherServersTokenIsRejected(t *testing.T) {
 	a, b := authsectest.NewServer(), authsectest.NewServer()
 	defer a.Close()
 	defer b.Close()

@@ -1,45 +1,43 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dircache is an [authsec.Cache] in a directory, for the processes that
-// one user runs on one host: a command that runs for a moment each time, the
-// workers of one program, proxies that share a volume. Together they ask the
-// AuthSec server as one process would.
+// Package dircache is an [authsec.Cache] in a directory, for the processes of one
+// user on one host: a command that runs for a moment each time, the workers of one
+// program, proxies that share a volume. Together they ask the AuthSec server as
+// often as one process would.
 //
-//	store, err := dircache.New(dir) // such as os.UserCacheDir's, and a name
+//	store, err := dircache.New(dir) // such as a directory in os.UserCacheDir
 //	key, err := store.Key()
-//	cfg.Cache, cfg.CacheKeys = store, [][]byte{key}
-//
-// A Source stores what it was told when its caller has it already. A program that
-// ends soon after calls [authsec.Source.Flush] before it does.
+//	cfg.Cache = &authsec.CacheConfig{Store: store, Keys: authsec.NewCacheKeys(key)}
 //
 // # What protects the tokens
 //
-// The directory's permissions do: it and what is in it belong to the user, and
-// to nobody else. On Unix a directory that others can read or write, or own, is
-// refused. Whoever can read all of it nevertheless, as root and the user's other
-// programs can, and a backup of it, has the tokens for as long as they are good.
+// The permissions of the directory do. The directory and its files belong to the
+// user, and nobody else has access. On Unix, New fails for a directory that other
+// users own or have access to. Whoever can read the whole directory nevertheless
+// has the tokens for as long as they are good: root, other programs of the user,
+// and whoever has a backup of it.
 //
-// With the key of [Cache.Key], which lies beside them, the sealed entries are
-// safe where they leave the directory without it: a file that was copied alone,
-// what a disk still holds of deleted ones, a backup without the file "key". It
-// also has entries that were changed, cut short or put in another's place not be
-// taken for the server's word. To be safe from those who can read the directory,
-// keep the key elsewhere, and give that one to [authsec.Config.CacheKeys]; so do
-// with a directory on a server whose other users or administrators are not to be
-// trusted. To replace the key, end the processes and delete the directory.
+// The key of [Cache.Key] is in the same directory. It protects entries that leave
+// the directory without the key: a file that was copied alone, deleted files on a
+// disk, a backup without the file "key". It also detects entries that were changed,
+// cut short or swapped. For protection from those who can read the directory, keep
+// a key elsewhere and put that one into [authsec.CacheConfig]. Do the same for a
+// directory on a server with other users or administrators that you do not trust.
+// To replace the key, end the processes and delete the directory.
 //
-// # Where it may be
+// # Where the directory may be
 //
-// On a local file system, in memory or not. The directories above it must be
-// such that only the user and root can rename what is in them, as usual.
-// On NFS and the like, entries are whole, too. Leases exclude the processes of one
-// host, and on Linux those of other hosts if the mount has locks of the server
-// (no nolock, no local_lock); where they don't, several processes ask the AuthSec
-// server where one would do. Clocks of the hosts must agree to within the time
-// that an entry has to live. A call that hangs in the kernel does not end with
-// its context: a Source waits no longer than [authsec.Config.CacheTimeout] in any
-// case.
+// On a local file system, in memory or on disk. Only the user and root may be able
+// to rename the directories above it, as is usual.
+//
+// On NFS and similar file systems entries are never cut short either. Leases work
+// between the processes of one host. On Linux they also work between hosts, if the
+// mount uses the locks of the server (no nolock, no local_lock). Where they do not
+// work, several processes ask the AuthSec server instead of one. The clocks of the
+// hosts must agree: an error shortens or lengthens the life of entries. A call that
+// hangs in the kernel does not end with its context, but a Source waits no longer
+// than [authsec.CacheConfig.Timeout].
 //
 // On Windows, permissions are not checked, and there are no leases: choose a
 // directory in the user's profile.
@@ -66,36 +64,37 @@ const (
 	maxData   = 8 << 20 // bytes of an entry, more than a Source stores
 	maxHeader = 8       // bytes before an entry's data: its expiry, in ms since 1970, big endian
 
-	// What else is in the directory, besides entries, which have their key for a name.
+	// Names of other files in the directory. An entry's name is its key.
 	keyFile    = "key"
 	lockSuffix = ".lock"
 	tempPrefix = "tmp-"
 
-	// tempAge is the age at which a file that is being written must be one that a
-	// process which was killed has left.
+	// tempAge is the age at which a temporary file must be left over from a process
+	// that was killed.
 	tempAge = time.Hour
 )
 
-// Cache is an [authsec.Cache] in a directory. Where the system has flock it is
-// an [authsec.Leaser], too: on all that Go runs on but Windows, Plan 9, AIX,
+// Cache is an [authsec.Cache] in a directory. It is an [authsec.Leaser], too, if
+// the system has flock: on all systems that Go supports but Windows, Plan 9, AIX,
 // Solaris, JavaScript and WASI. Make one with [New]. It is safe for concurrent
 // use, and there is nothing to close.
 //
 // The directory has one file for each agent and server, and an empty one for
-// their lease. They stay, expired or not, and are overwritten: to clean up, delete
-// the directory. Processes that run then make it again, and share nothing with
-// later ones if they had its [Cache.Key], which is another by then.
+// their lease. The files stay after their expiry, and are overwritten. To clean up,
+// delete the directory: running processes create it again. They share nothing with
+// later processes if they use [Cache.Key], because the new directory has another
+// key.
 type Cache struct {
 	dir string // absolute
 }
 
 var _ authsec.Cache = (*Cache)(nil)
 
-// New returns a Cache in dir, which it creates if there is none, for the user
-// alone (0700). It refuses, on Unix, a directory that belongs to another user
-// or that others have any access to, and everywhere what is no directory: a
-// symbolic link is none, though there may be some on the way to dir. The same is
-// true whenever the Cache is used, should the directory have been replaced.
+// New returns a Cache in dir. It creates dir if it does not exist, with access for
+// the user only (0700). It fails if dir is not a directory or is a symbolic link;
+// links in the path to dir are permitted. On Unix it also fails if the directory
+// belongs to another user, or if others have any access to it. Each use of the
+// Cache checks the same again, in case the directory was replaced.
 func New(dir string) (*Cache, error) {
 	if dir == "" {
 		return nil, errors.New("dircache: the directory's name is empty")
@@ -114,9 +113,9 @@ func New(dir string) (*Cache, error) {
 	return c, nil
 }
 
-// open opens the directory. All files are then reached through what was opened
-// and checked, wherever its name leads by then. To open it for each use takes
-// some microseconds, and notices if it was replaced or its mode changed.
+// open opens and checks the directory. All files are then reached through the
+// opened directory, even if its name leads elsewhere meanwhile. Opening it for each
+// use takes some microseconds, and detects if it was replaced or its mode changed.
 func (c *Cache) open() (*os.Root, error) {
 	info, err := os.Lstat(c.dir)
 	if err != nil {
@@ -145,21 +144,21 @@ func (c *Cache) open() (*os.Root, error) {
 	return root, nil
 }
 
-// check says what keeps the directory from being used.
+// check says why the directory can't be used.
 func (c *Cache) check(info fs.FileInfo) error {
 	if info.Mode()&fs.ModeSymlink != 0 {
-		return fmt.Errorf("dircache: %s is a symbolic link: name the directory that it leads to", c.dir)
+		return fmt.Errorf("dircache: %s is a symbolic link: use the directory that it leads to", c.dir)
 	}
 	if !info.IsDir() {
 		return fmt.Errorf("dircache: %s is not a directory", c.dir)
 	}
 	if err := private(info); err != nil {
-		return fmt.Errorf("dircache: %s %w: use a directory that is the user's alone (chmod 700)", c.dir, err)
+		return fmt.Errorf("dircache: %s %w: use a directory that only the user can access (chmod 700)", c.dir, err)
 	}
 	return nil
 }
 
-// use calls f with the directory, for what concerns the entry of key.
+// use opens the directory and calls f, for the entry of key.
 func (c *Cache) use(ctx context.Context, key string, f func(root *os.Root) error) error {
 	if err := checkKey(key); err != nil {
 		return err
@@ -179,8 +178,8 @@ func (c *Cache) use(ctx context.Context, key string, f func(root *os.Root) error
 	return fmt.Errorf("dircache: %s: %w", c.dir, err)
 }
 
-// checkKey lets nothing pass that could be another file's name, on file systems
-// that ignore case, too.
+// checkKey accepts nothing that could be another file's name, even on file systems
+// that ignore case.
 func checkKey(key string) error {
 	if len(key) != keyDigits || strings.Trim(key, "0123456789abcdef") != "" {
 		return fmt.Errorf("dircache: the key is not %d hexadecimal digits in lower case", keyDigits)
@@ -188,8 +187,8 @@ func checkKey(key string) error {
 	return nil
 }
 
-// Get returns the entry of key, or [authsec.ErrCacheMiss]: if there is none, or
-// it has expired by this host's clock.
+// Get returns the entry of key. It returns [authsec.ErrCacheMiss] if there is none,
+// or if it has expired by this host's clock.
 func (c *Cache) Get(ctx context.Context, key string) (data []byte, err error) {
 	err = c.use(ctx, key, func(root *os.Root) error {
 		f, err := root.Open(key)
@@ -207,7 +206,7 @@ func (c *Cache) Get(ctx context.Context, key string) (data []byte, err error) {
 		if len(stored) > maxHeader+maxData {
 			return fmt.Errorf("an entry has more than %d bytes", maxData)
 		}
-		if len(stored) < maxHeader { // what a power failure may leave
+		if len(stored) < maxHeader { // a power failure may leave such a file
 			return authsec.ErrCacheMiss
 		}
 		expiry := int64(binary.BigEndian.Uint64(stored))
@@ -220,12 +219,12 @@ func (c *Cache) Get(ctx context.Context, key string) (data []byte, err error) {
 	return data, err
 }
 
-// Put stores data, at most 8 MiB, as the entry of key. If it fails, or the
-// process is killed in the middle of it, what was there before is there still.
+// Put stores data, at most 8 MiB, as the entry of key. If it fails, or if the
+// process is killed during it, the earlier entry is still there.
 //
-// It does not wait until the data is on the disk, which takes milliseconds. After
-// a power failure an entry may be missing, old or damaged; the first two
-// the server is asked for again, the last does not open.
+// It does not wait until the data is on the disk, which would take milliseconds.
+// After a power failure an entry may be missing, old or damaged. A damaged one does
+// not decrypt. In each case a Source can ask the server again.
 func (c *Cache) Put(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 	return c.use(ctx, key, func(root *os.Root) error {
 		if len(data) > maxData {
@@ -237,7 +236,7 @@ func (c *Cache) Put(ctx context.Context, key string, data []byte, ttl time.Durat
 		if err != nil {
 			return err
 		}
-		if err = ctx.Err(); err == nil { // so that a disk which hung brings no old entry back
+		if err = ctx.Err(); err == nil { // a disk that hung must not bring back an old entry
 			err = root.Rename(temp, key)
 		}
 		if err != nil {
@@ -257,7 +256,7 @@ func (c *Cache) Delete(ctx context.Context, key string) error {
 	})
 }
 
-// writeTemp writes a file that no reader looks for, and returns its name.
+// writeTemp writes a temporary file, and returns its name.
 func writeTemp(root *os.Root, data []byte, sync bool) (name string, err error) {
 	name = tempPrefix + rand.Text()
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -278,7 +277,7 @@ func writeTemp(root *os.Root, data []byte, sync bool) (name string, err error) {
 	return name, nil
 }
 
-// sweep removes what processes that were killed while they wrote have left.
+// sweep removes old temporary files of processes that were killed.
 func sweep(root *os.Root) {
 	dir, err := root.Open(".")
 	if err != nil {

@@ -124,7 +124,7 @@ func TestOtherKeysAreRefused(t *testing.T) {
 			"Delete": c.Delete(t.Context(), key),
 		} {
 			if err == nil || !strings.HasPrefix(err.Error(), "dircache: the key is not 64 hexadecimal digits") {
-				t.Errorf("%s of the key %q: %v, want it refused", op, key, err)
+				t.Errorf("%s of the key %q: %v, want an error", op, key, err)
 			}
 		}
 	}
@@ -300,13 +300,13 @@ func TestNewRefusesWhatIsNoDirectory(t *testing.T) {
 	if _, err := New(filepath.Join(file, "below")); err == nil || !strings.HasPrefix(err.Error(), "dircache: ") {
 		t.Errorf("New below a file: %v", err)
 	}
-	// A directory that becomes something else is refused when it is used.
+	// A directory that becomes something else fails when it is used.
 	c := newCache(t)
 	if err := errors.Join(os.Remove(c.dir), os.WriteFile(c.dir, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Get(t.Context(), keyA); err == nil || errors.Is(err, authsec.ErrCacheMiss) {
-		t.Errorf("Get in what became a file: %v, want it refused", err)
+		t.Errorf("Get in what became a file: %v, want an error", err)
 	}
 }
 
@@ -339,7 +339,7 @@ func TestKeyOfAnotherLengthIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if key, err := c.Key(); err == nil || key != nil || !strings.Contains(err.Error(), "not 32: delete it") {
-			t.Errorf("%d bytes: Key: %d bytes, %v, want it refused", size, len(key), err)
+			t.Errorf("%d bytes: Key: %d bytes, %v, want an error", size, len(key), err)
 		}
 		if info, err := os.Stat(name); err != nil || info.Size() != int64(size) {
 			t.Errorf("%d bytes: the file was changed", size)
@@ -349,6 +349,6 @@ func TestKeyOfAnotherLengthIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := c.Key(); err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a directory in its place: %v, want it refused", err)
+		t.Errorf("a directory in its place: %v, want an error", err)
 	}
 }

@@ -4,7 +4,6 @@
 package dircache_test
 
 import (
-	"context"
 	"fmt"
 	"log"
 	"os"
@@ -35,7 +34,7 @@ func Example() {
 			log.Fatal(err)
 		}
 		cfg := srv.Config(authsectest.ClientID) // in a program: authsec.ConfigFromEnv()
-		cfg.Cache, cfg.CacheKeys = store, [][]byte{key}
+		cfg.Cache = &authsec.CacheConfig{Store: store, Keys: authsec.NewCacheKeys(key)}
 		src, err := authsec.NewSource(cfg)
 		if err != nil {
 			log.Fatal(err)
@@ -44,7 +43,6 @@ func Example() {
 			log.Fatal(err)
 		}
 		fmt.Println("asked the server:", src.Stats().Fetches)
-		src.Flush(context.Background()) // before the program ends
 	}
 	process()
 	process()

@@ -12,15 +12,14 @@ import (
 	"os"
 )
 
-// keySize is what [authsec.Config.CacheKeys] want.
+// keySize is the key length that [authsec.NewCacheKeys] wants.
 const keySize = 32
 
-// Key returns the directory's own key, for [authsec.Config.CacheKeys]: 32 random
-// bytes in its file "key", the same for all processes. The first call of all
-// makes it. It fails if the file has another length, belongs to another user or
-// gives others any access, and on file systems without hard links if it is to
-// be made. What it protects from, and what not, is above, in the package's
-// comment.
+// Key returns the directory's own key, for [authsec.NewCacheKeys]: 32 random bytes
+// in the file "key", the same for all processes. The first call creates the file.
+// Key fails if the file has another length, belongs to another user, or if others
+// have any access to it. On file systems without hard links it can't create the
+// file. The package comment says what the key protects from.
 func (c *Cache) Key() ([]byte, error) {
 	root, err := c.open()
 	if err != nil {
@@ -39,9 +38,9 @@ func (c *Cache) Key() ([]byte, error) {
 	return key, nil
 }
 
-// makeKey makes the key, unless another process has done so by then. A link is
-// made whole or not at all, and unlike a rename it replaces nothing. The key
-// is on the disk before, so that no power failure leaves half of one.
+// makeKey creates the key, unless another process just did. A hard link is created
+// as a whole or not at all, and unlike a rename it replaces nothing. The key is on
+// the disk before that, so that a power failure leaves no half key.
 func makeKey(root *os.Root) error {
 	key := make([]byte, keySize)
 	rand.Read(key) // never fails
@@ -67,14 +66,14 @@ func readKey(root *os.Root) ([]byte, error) {
 		return nil, err
 	}
 	if err := private(info); err != nil {
-		return nil, fmt.Errorf("the file %q %w: delete it, and another is made", keyFile, err)
+		return nil, fmt.Errorf("the file %q %w: delete it, and a new one is created", keyFile, err)
 	}
 	key, err := io.ReadAll(io.LimitReader(f, keySize+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(key) != keySize || info.Size() != keySize {
-		return nil, fmt.Errorf("the file %q has %d bytes, not %d: delete it, and another is made", keyFile, info.Size(), keySize)
+		return nil, fmt.Errorf("the file %q has %d bytes, not %d: delete it, and a new one is created", keyFile, info.Size(), keySize)
 	}
 	return key, nil
 }

@@ -18,16 +18,16 @@ import (
 
 var _ authsec.Leaser = (*Cache)(nil)
 
-// Lease takes the lease of key, a lock (flock) on a file, or fails with
-// [authsec.ErrLeaseHeld]. It ends when it is released, when ttl is over, or with
-// the process, at once, however that ends. Only a process that is stopped in the
-// middle (SIGSTOP, a frozen container) holds it beyond ttl. Leases
-// of one process exclude each other, too.
+// Lease takes the lease of key, or fails with [authsec.ErrLeaseHeld]. The lease is a
+// lock (flock) on a file. It ends when it is released, after ttl, or at once when
+// the process ends, in whatever way. Only a process that is paused (SIGSTOP, a
+// frozen container) can hold it for longer than ttl. Leases of one process exclude
+// each other, too.
 func (c *Cache) Lease(ctx context.Context, key string, ttl time.Duration) (release func(context.Context) error, err error) {
 	var f *os.File
 	err = c.use(ctx, key, func(root *os.Root) (err error) {
-		// For writing, which NFS wants. It is never deleted: who has it open would
-		// hold a lock that others can't see.
+		// NFS wants it open for writing. The file is never deleted: a process that
+		// has it open would hold a lock that others can't see.
 		if f, err = root.OpenFile(key+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 			return err
 		}
@@ -42,8 +42,8 @@ func (c *Cache) Lease(ctx context.Context, key string, ttl time.Duration) (relea
 	if err != nil {
 		return nil, err
 	}
-	// The lock is of the open file, so that this ends no other lease. To close it
-	// would not do while a process that is being forked has it open, too.
+	// The lock belongs to the open file, so this ends no other lease. Closing the
+	// file is not enough: a process that is being forked may have it open, too.
 	end := sync.OnceValue(func() error {
 		return errors.Join(flock(f, syscall.LOCK_UN), f.Close())
 	})

@@ -7,5 +7,5 @@ package dircache
 
 import "io/fs"
 
-// private can't tell: the mode says nothing here of who has access.
+// private can't tell: on these systems the mode does not say who has access.
 func private(fs.FileInfo) error { return nil }

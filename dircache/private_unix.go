@@ -12,10 +12,10 @@ import (
 	"syscall"
 )
 
-// private says in what way a file or directory is not the user's alone.
+// private says why users other than this process's have access to a file or directory.
 func private(info fs.FileInfo) error {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("belongs to user %d, and this process is user %d's", stat.Uid, os.Geteuid())
+		return fmt.Errorf("belongs to user %d, and this process runs as user %d", stat.Uid, os.Geteuid())
 	}
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
 		return fmt.Errorf("is open to other users (its mode is %#o)", perm)

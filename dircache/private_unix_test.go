@@ -24,7 +24,7 @@ func TestNewRefusesADirectoryThatIsOpenToOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := New(dir); err == nil || !strings.Contains(err.Error(), dir+" is open to other users (its mode is 0") {
-			t.Errorf("mode %v: %v, want it refused", mode, err)
+			t.Errorf("mode %v: %v, want an error", mode, err)
 		}
 		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != mode.Perm() {
 			t.Errorf("mode %v was changed to %v", mode, info.Mode())
@@ -60,7 +60,7 @@ func TestADirectoryThatBecomesOpenToOthersIsNotUsed(t *testing.T) {
 	}
 	for op, err := range each(t, c) {
 		if err == nil || !strings.Contains(err.Error(), "is open to other users") {
-			t.Errorf("%s: %v, want the directory refused", op, err)
+			t.Errorf("%s: %v, want an error about the directory", op, err)
 		}
 	}
 	if err := os.Chmod(c.dir, 0o700); err != nil {
@@ -83,17 +83,17 @@ func TestADirectoryOrKeyOfAnotherUserIsRefused(t *testing.T) {
 		t.Skip("chown:", err)
 	}
 	if _, err := c.Key(); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
-		t.Errorf("another's key: %v, want it refused", err)
+		t.Errorf("another's key: %v, want an error", err)
 	}
 	if err := os.Chown(c.dir, other, -1); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := New(c.dir); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
-		t.Errorf("another's directory: %v, want it refused", err)
+		t.Errorf("another's directory: %v, want an error", err)
 	}
 	for op, err := range each(t, c) {
 		if err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
-			t.Errorf("%s in another's directory: %v, want it refused", op, err)
+			t.Errorf("%s in another's directory: %v, want an error", op, err)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func TestAKeyThatOthersCanReadIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if key, err := c.Key(); err == nil || key != nil || !strings.Contains(err.Error(), "is open to other users") {
-			t.Errorf("mode %v: %v, want it refused", mode, err)
+			t.Errorf("mode %v: %v, want an error", mode, err)
 		}
 	}
 }
@@ -121,7 +121,7 @@ func TestASymbolicLinkIsNoDirectory(t *testing.T) {
 	}
 	for _, name := range []string{link, link + "/", link + "/."} {
 		if _, err := New(name); err == nil || !strings.Contains(err.Error(), link+" is a symbolic link") {
-			t.Errorf("New(%q): %v, want it refused", name, err)
+			t.Errorf("New(%q): %v, want an error", name, err)
 		}
 	}
 	dangling := filepath.Join(base, "dangling")
@@ -138,14 +138,14 @@ func TestASymbolicLinkIsNoDirectory(t *testing.T) {
 	if _, err := New(filepath.Join(link, "below")); err != nil {
 		t.Errorf("New below a link: %v, want none", err)
 	}
-	// A directory that is replaced by a link is refused when it is used.
+	// A directory that is replaced by a link fails when it is used.
 	c := newCache(t)
 	if err := errors.Join(os.Rename(c.dir, c.dir+"-moved"), os.Symlink(target, c.dir)); err != nil {
 		t.Fatal(err)
 	}
 	for op, err := range each(t, c) {
 		if err == nil || !strings.Contains(err.Error(), "is a symbolic link") {
-			t.Errorf("%s: %v, want the link refused", op, err)
+			t.Errorf("%s: %v, want an error about the link", op, err)
 		}
 	}
 }

@@ -1,10 +1,10 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package docs_test holds the pages to the code. Every block of Go in them is
-// quoted from a test or an example, which is compiled and run (comments in
-// interop mark what is); every block of YAML is quoted from deploy; every command
-// exists, and so do its flags.
+// Package docs_test checks the pages against the code. Every block of Go in them is
+// quoted from a test or an example, which is compiled and run (comments in interop
+// mark the quoted parts). Every block of YAML is quoted from deploy. Every command
+// and its flags exist.
 package docs_test
 
 import (
@@ -73,8 +73,8 @@ func blocks(t *testing.T) []block {
 	return all
 }
 
-// files are the lines, without their indentation, of the files below dir whose
-// name ends like this.
+// files returns the lines, without indentation, of the files below dir with one of
+// the suffixes.
 func files(t *testing.T, dir string, suffixes ...string) [][]string {
 	t.Helper()
 	var all [][]string
@@ -102,7 +102,7 @@ func files(t *testing.T, dir string, suffixes ...string) [][]string {
 	return all
 }
 
-// quoted reports whether the lines stand together in one of the files.
+// quoted reports whether one of the files has the lines together.
 func quoted(lines []string, files [][]string) bool {
 	return slices.ContainsFunc(files, func(file []string) bool {
 		for i := range file {
@@ -127,7 +127,7 @@ func TestBlocksAreQuotedFromWhatRuns(t *testing.T) {
 			if len(b.lines) == 0 || !quoted(b.lines, sources[b.kind]) {
 				t.Errorf("%v: this block of %s stands in no file that is tested", b, b.kind)
 			}
-		case "sh", "": // commands are checked below, and drawings by nobody
+		case "sh", "": // commands are checked below; drawings and other text are not
 		default:
 			t.Errorf("%v: got a block of %q, want go, yaml, sh or a drawing", b, b.kind)
 		}

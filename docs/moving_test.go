@@ -116,11 +116,11 @@ func afterReuse(cfg authsec.Config, base http.RoundTripper) (*http.Client, error
 	return client, nil
 }
 
-// movedAPI answers 401 to the tokens that it is told to refuse, and notes which came.
+// movedAPI answers 401 to the tokens in reject, and notes whether each request has one.
 type movedAPI struct {
 	mu     sync.Mutex
-	refuse map[string]bool
-	seen   []bool // whether a token came along
+	reject map[string]bool
+	seen   []bool // whether the request had a token
 }
 
 func (a *movedAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -128,12 +128,12 @@ func (a *movedAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.mu.Unlock()
 	authorization := r.Header.Get("Authorization")
 	a.seen = append(a.seen, authorization != "")
-	if a.refuse[authorization] {
+	if a.reject[authorization] {
 		w.WriteHeader(http.StatusUnauthorized)
 	}
 }
 
-// What the table says of x/oauth2 and of this package.
+// What the table says about x/oauth2 and about this package.
 func TestMovedBehaviour(t *testing.T) {
 	srv := authsectest.NewServer()
 	defer srv.Close()
@@ -146,7 +146,7 @@ func TestMovedBehaviour(t *testing.T) {
 	for name, test := range map[string]struct {
 		client    func(apiURL string) (*http.Client, error)
 		elsewhere bool // the token goes to other hosts, too
-		refused   int  // the status after the API has refused a token that was replaced
+		rejected  int  // the status after the API rejected a token for which there is another
 	}{
 		"before: clientcredentials": {func(string) (*http.Client, error) {
 			return beforeClientCredentials(t.Context(), "id", "secret", tokenServer.URL), nil
@@ -163,7 +163,7 @@ func TestMovedBehaviour(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			first := srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
-			api, stranger := &movedAPI{refuse: map[string]bool{}}, new(movedAPI)
+			api, stranger := &movedAPI{reject: map[string]bool{}}, new(movedAPI)
 			apiServer, strangers := httptest.NewServer(api), httptest.NewServer(stranger)
 			defer apiServer.Close()
 			defer strangers.Close()
@@ -188,17 +188,17 @@ func TestMovedBehaviour(t *testing.T) {
 			}
 			srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
 			api.mu.Lock()
-			api.refuse["Bearer "+first], api.refuse["Bearer made-up"] = true, true
+			api.reject["Bearer "+first], api.reject["Bearer made-up"] = true, true
 			api.mu.Unlock()
-			if got := get(apiServer.URL); got != test.refused {
-				t.Errorf("after a refusal: got %d, want %d", got, test.refused)
+			if got := get(apiServer.URL); got != test.rejected {
+				t.Errorf("after a rejection: got %d, want %d", got, test.rejected)
 			}
 		})
 	}
 }
 
-// While there is no token, x/oauth2 asks for one with each request. How long
-// this package remembers a failure is drawn at random, so its count is a bound.
+// Without a token, x/oauth2 asks for one with each request. This package caches a
+// failure for a random time, so its count is a bound.
 func TestMovedFailures(t *testing.T) {
 	srv := authsectest.NewServer()
 	defer srv.Close()
@@ -305,7 +305,7 @@ func TestMovedRetries(t *testing.T) {
 	}
 }
 
-// An error of the server is told apart.
+// An error of the server.
 func movedError(err error) string {
 	var e *authsec.Error // in place of *oauth2.RetrieveError
 	switch {

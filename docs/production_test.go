@@ -67,9 +67,9 @@ func metrics(src *authsec.Source) expvar.Func {
 		s := src.Stats()
 		return map[string]any{
 			"expiry": s.Expiry, "fetches": s.Fetches, "failures": s.Failures,
-			"renewals": s.Renewals, "refusals": s.Refusals, "last_success": s.LastSuccess,
-			"cache_hits": s.CacheHits, "cache_misses": s.CacheMisses,
-			"cache_rejects": s.CacheRejects, "cache_failures": s.CacheFailures,
+			"renewals": s.Renewals, "rejections": s.Rejections, "last_success": s.LastSuccess,
+			"cache_hits": s.Cache.Hits, "cache_misses": s.Cache.Misses,
+			"cache_rejects": s.Cache.Rejects, "cache_failures": s.Cache.Failures,
 		}
 	}
 }
@@ -150,7 +150,7 @@ func TestProductionClient(t *testing.T) {
 	}
 }
 
-// The client's Timeout counts for the wait for a token as well.
+// The client's Timeout covers the wait for a token, too.
 func TestProductionTimeout(t *testing.T) {
 	srv, api := productionServer(t)
 	late := make(chan struct{})
@@ -167,7 +167,7 @@ func TestProductionTimeout(t *testing.T) {
 	}
 }
 
-// A refused token is replaced at once; a second one within a second is not.
+// A rejected token is replaced at once, a second one within a second is not.
 func TestProductionSecondRevocation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := authsectest.NewInMemoryServer()

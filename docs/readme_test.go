@@ -21,7 +21,7 @@ func TestReadmeFirstClient(t *testing.T) {
 	t.Setenv("AUTHSEC_AGENT_CLIENT_ID", authsectest.ClientID)
 	t.Setenv("DOWNSTREAM_URL", "https://billing.example.com")
 
-	// No such host is reached from a test.
+	// The host does not exist.
 	transport := http.DefaultTransport
 	defer func() { http.DefaultTransport = transport }()
 	http.DefaultTransport = answer(func(req *http.Request) int {

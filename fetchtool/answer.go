@@ -9,6 +9,8 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+
+	"github.com/authsec-go/authsec/internal/redact"
 )
 
 // maxExcerpt is how many bytes of an error's answer are shown to a model.
@@ -44,18 +46,12 @@ func readText(resp *http.Response, secrets []string, limit int) (*Result, error)
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, notText("compressed in a way that this tool does not know", resp.ContentLength)
 	}
-	// More is read than shown, so that a secret is known for one where the limit
-	// halves it.
-	reach := 0
-	for _, secret := range secrets {
-		reach = max(reach, len(secret)*maxEscape)
-	}
 	declared := resp.Header.Get("Content-Type")
 	mediaType, params, err := mime.ParseMediaType(declared)
 	if known := err == nil || mediaType != ""; known && !textual(mediaType) {
 		return nil, notText(mediaType, resp.ContentLength)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit+reach)+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit+redact.Reach(secrets...))+1))
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +67,9 @@ func readText(resp *http.Response, secrets []string, limit int) (*Result, error)
 	}
 	r := &Result{StatusCode: resp.StatusCode, ContentType: mediaType, Size: resp.ContentLength}
 	if resp.Request != nil && resp.Request.URL != nil {
-		r.URL, _ = strike(resp.Request.URL.String(), secrets, maxURL)
+		r.URL, _ = redact.Strike(resp.Request.URL.String(), maxURL, secrets...)
 	}
-	r.Text, r.Cut = strike(text, secrets, limit)
+	r.Text, r.Cut = redact.Strike(text, limit, secrets...)
 	return r, nil
 }
 

@@ -43,8 +43,9 @@ type Config struct {
 	// may give a path below it: "customers/42", or "/customers/42".
 	DownstreamURLs []string
 
-	// AllowHTTP permits DownstreamURLs with http:// and a host that is not this
-	// machine. Whoever can read the traffic then has the token.
+	// AllowHTTP permits any DownstreamURLs with http://. Without it, these may only
+	// have localhost and loopback addresses that Base reaches without a proxy.
+	// Whoever can read the traffic then has the token.
 	AllowHTTP bool
 
 	// Methods are the HTTP methods that a model may use, of GET, HEAD, POST, PUT,
@@ -191,7 +192,7 @@ func (t *Tool) setScope(cfg Config, fault func(string, ...any)) (tokenHosts []st
 		}
 		host := root.host
 		if root.scheme == "http" {
-			if !cfg.AllowHTTP && !hosts.Loopback(root.url().Hostname()) {
+			if !cfg.AllowHTTP && !hosts.Local(root.url(), cfg.Base) {
 				fault("DownstreamURLs[%d] would send the token over plain HTTP to %s: use https (or AllowHTTP, if you must): %w", i, root.host, authsec.ErrInsecureURL)
 				continue
 			}

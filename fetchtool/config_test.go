@@ -5,6 +5,8 @@ package fetchtool_test
 
 import (
 	"errors"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -92,6 +94,28 @@ func TestPlainHTTPIsPermittedOnlyByName(t *testing.T) {
 		t.Errorf("got the request %q, want it over plain HTTP with the token", sent)
 	}
 	s.fail(t, fetchtool.Request{URL: "https://orders.prod.svc:8080/v1/x"}, fetchtool.URLRefused)
+}
+
+func TestPlainHTTPToLoopbackTakesNoProxy(t *testing.T) {
+	proxied := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.test"})}
+	for _, tc := range []struct {
+		claim     string
+		base      http.RoundTripper
+		allowHTTP bool
+		want      error
+	}{
+		{"the default transport", nil, false, nil},
+		{"a transport without a proxy", new(http.Transport), false, nil},
+		{"another RoundTripper", new(ledger), false, nil},
+		{"a transport with a proxy", proxied, false, authsec.ErrInsecureURL},
+		{"a proxy, and AllowHTTP", proxied, true, nil},
+	} {
+		_, err := fetchtool.New(fetchtool.Config{AuthSec: authsectest.NewInMemoryServer().Config(authsectest.ClientID),
+			DownstreamURLs: []string{"http://localhost:8080/v1"}, Base: tc.base, AllowHTTP: tc.allowHTTP})
+		if !errors.Is(err, tc.want) {
+			t.Errorf("%s: got %v, want %v", tc.claim, err, tc.want)
+		}
+	}
 }
 
 func TestSourceOrAuthSec(t *testing.T) {

@@ -38,11 +38,22 @@
 // # What a model gets
 //
 // Text: valid UTF-8, at most [Config.MaxAnswer] bytes, within
-// [Config.Timeout]. Other content is refused with its type and size. The token
-// and the client ID are struck out where an API echoes them, also
-// percent-, HTML-, JSON- or base64-encoded. Headers are not handed on. All else
-// in an answer is passed on as it came: a text that gives orders to the model
-// is the agent's own problem still.
+// [Config.Timeout]. Other content is refused with its type and size. Headers are
+// not passed on.
+//
+// If an API echoes the token or the client ID, the model reads "[redacted]" in
+// its place. They are found in any case; as hex; escaped as URLs, HTML, JSON and
+// JavaScript do, up to six times over; in base64, with or without line breaks,
+// and in base64 of base64; and in mixtures of these. A client ID is also found
+// without its hyphens, and a token without its signature.
+//
+// Nothing else is looked for: neither a secret that is encrypted, compressed,
+// reversed, split up or encoded in another way (quoted-printable, base32, octal),
+// nor other secrets that the API may send. An API that wants to get the token
+// past the tool can do so. But it has the token already.
+//
+// All else in an answer is returned unchanged. It can steer the model (prompt
+// injection), and the agent has to deal with that.
 //
 // # Errors
 //

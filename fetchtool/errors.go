@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/internal/redact"
 )
 
 // Kind says what went wrong with a call.
@@ -38,9 +39,9 @@ const (
 )
 
 // Error is why a call brought no answer. Neither its text nor its fields hold a
-// token, a client ID or the AuthSec server's URL. Below it, for errors.As, lies
-// what package authsec said, if that caused it: its text has the beginning of
-// the client ID and the server's URL.
+// token, a client ID or the AuthSec server's URL. It unwraps to its cause. If
+// that is package authsec's, its text has the beginning of the client ID and the
+// server's URL. Otherwise it is net/http's, without the token and the client ID.
 type Error struct {
 	Kind Kind
 	// StatusCode is the API's. 0: it did not answer.
@@ -85,17 +86,6 @@ func fail(kind Kind, format string, args ...any) *Error {
 	return &Error{Kind: kind, Advice: fmt.Sprintf(format, args...)}
 }
 
-// concealed is an error that errors.Is sees, but neither errors.As nor a print:
-// what net/http says of a bad answer quotes it, with whatever it echoes.
-type concealed struct{ is func(target error) bool }
-
-func (c concealed) Error() string        { return "fetchtool: an error with contents that are not shown" }
-func (c concealed) Is(target error) bool { return c.is(target) }
-
-func conceal(err error) error {
-	return concealed{func(target error) bool { return errors.Is(err, target) }}
-}
-
 // ended is the error of a call whose own context has ended.
 func ended(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
@@ -108,8 +98,9 @@ func ended(ctx context.Context) error {
 const askAdmin = "Only an admin can change that, with a trust delegation in AuthSec. Do not repeat the call; tell the user."
 
 // failed makes an Error of why there was no token, no connection or no whole
-// answer. ctx is the call's, bounded by timeout.
-func failed(ctx context.Context, timeout time.Duration, err error) *Error {
+// answer. ctx is the call's, bounded by timeout. What net/http says of a bad
+// answer quotes it, so the cause is shown without the secrets.
+func failed(ctx context.Context, timeout time.Duration, err error, secrets []string) *Error {
 	var own *Error
 	if errors.As(err, &own) {
 		return own
@@ -129,12 +120,12 @@ func failed(ctx context.Context, timeout time.Duration, err error) *Error {
 		out = fail(Unavailable, "This agent can't get its credentials for now. %s", again(e.RetryAfter))
 		out.RetryAfter = e.RetryAfter
 	default:
-		return fail(Unavailable, "The API could not be reached, or its answer broke off. Try again later.").causedBy(conceal(err))
+		return fail(Unavailable, "The API could not be reached, or its answer broke off. Try again later.").causedBy(redact.Conceal(err, "", secrets...))
 	}
 	if errors.As(err, &e) {
 		return out.causedBy(e) // without what net/http wraps around it
 	}
-	return out.causedBy(conceal(err))
+	return out.causedBy(redact.Conceal(err, "", secrets...))
 }
 
 // statusError makes an Error of an answer that is no success.

@@ -95,24 +95,25 @@ func (t *Tool) Fetch(ctx context.Context, r Request) (*Result, error) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	result, err := t.fetch(bounded, to, r)
+	seen := new(seenSecrets)
+	result, err := t.fetch(context.WithValue(bounded, seenKey{}, seen), seen, to, r)
 	switch {
 	case err == nil:
 		return result, nil
 	case ctx.Err() != nil:
 		return nil, ended(ctx)
 	}
-	return nil, failed(bounded, t.timeout, err)
+	return nil, failed(bounded, t.timeout, err, seen.all())
 }
 
-// fetch makes the request, within ctx.
-func (t *Tool) fetch(ctx context.Context, to target, r Request) (*Result, error) {
+// fetch makes the request, within ctx, and notes in seen what no text may show.
+func (t *Tool) fetch(ctx context.Context, seen *seenSecrets, to target, r Request) (*Result, error) {
 	delegation, err := t.delegation(ctx)
 	if err != nil {
 		return nil, err
 	}
-	seen := new(seenTokens)
-	req, err := http.NewRequestWithContext(context.WithValue(ctx, seenKey{}, seen), r.Method, to.String(), strings.NewReader(r.Body))
+	seen.add(delegation.ClientID)
+	req, err := http.NewRequestWithContext(ctx, r.Method, to.String(), strings.NewReader(r.Body))
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (t *Tool) fetch(ctx context.Context, to target, r Request) (*Result, error)
 		return nil, err
 	}
 	defer resp.Body.Close()
-	secrets := append(seen.all(), delegation.ClientID)
+	secrets := seen.all()
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return readText(resp, secrets, t.maxAnswer)
 	}
@@ -150,7 +151,7 @@ func (t *Tool) delegation(ctx context.Context) (*authsec.Delegation, error) {
 		return d, err
 	}
 	if t.mayAskAnew() {
-		if _, err := t.source.Renew(ctx, nil); err != nil && ctx.Err() != nil {
+		if _, err := t.source.Refresh(ctx); err != nil && ctx.Err() != nil {
 			return nil, err
 		}
 		if d, err = t.source.Delegation(ctx); err != nil || d.HasAllPermissions(t.permissions...) {
@@ -173,34 +174,34 @@ func (t *Tool) mayAskAnew() bool {
 	return true
 }
 
-// seenTokens are the tokens that one call's requests bore: more than one where
-// a refused token was replaced.
-type seenTokens struct {
-	mu     sync.Mutex
-	tokens []string
+// seenSecrets are the client ID and the tokens of one call's requests: more than
+// one if a rejected token was replaced.
+type seenSecrets struct {
+	mu      sync.Mutex
+	secrets []string
 }
 
 type seenKey struct{}
 
-func (s *seenTokens) add(token string) {
+func (s *seenSecrets) add(secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if token != "" && !slices.Contains(s.tokens, token) {
-		s.tokens = append(s.tokens, token)
+	if secret != "" && !slices.Contains(s.secrets, secret) {
+		s.secrets = append(s.secrets, secret)
 	}
 }
 
-func (s *seenTokens) all() []string {
+func (s *seenSecrets) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.tokens)
+	return slices.Clone(s.secrets)
 }
 
 // witness is a base transport that notes the tokens that pass through it.
 type witness struct{ base http.RoundTripper }
 
 func (w witness) RoundTrip(req *http.Request) (*http.Response, error) {
-	if seen, ok := req.Context().Value(seenKey{}).(*seenTokens); ok {
+	if seen, ok := req.Context().Value(seenKey{}).(*seenSecrets); ok {
 		_, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 		seen.add(token)
 	}

@@ -8,40 +8,41 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
 	maxDepth = 16 // of a token's JSON; AuthSec's has 2
 
-	// lastDate is the end of the year 9999, the last that RFC 3339 can write, in
-	// seconds since 1970. Far later ones overflow in arithmetic.
+	// lastDate is the end of the year 9999 in seconds since 1970: the last that RFC
+	// 3339 can write. Far later dates overflow in arithmetic.
 	lastDate = 253402300799
 )
 
-// typedClaims types claims that are not verified yet. One that is not of its
-// type makes the token invalid: to read it as absent could mislead a handler.
+// typedClaims reads claims that are not verified yet. A claim of another type makes
+// the token invalid: a handler must not take it for absent.
 func typedClaims(m jwt.MapClaims) (*authsec.Claims, error) {
-	r := claimReader{claims: m}
+	r := claimReader{wire.Fields{Values: m}}
 	c := &authsec.Claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer:    r.text("iss"),
-			Subject:   r.text("sub"),
-			ID:        r.text("jti"),
+			Issuer:    r.Text("iss"),
+			Subject:   r.Text("sub"),
+			ID:        r.Text("jti"),
 			Audience:  r.audience(),
 			ExpiresAt: r.date("exp"),
 			NotBefore: r.date("nbf"),
 			IssuedAt:  r.date("iat"),
 		},
-		TenantID:    r.text("tenant_id"),
-		UserID:      r.text("user_id"),
-		Email:       r.text("email"),
-		AgentType:   r.text("agent_type"),
-		ClientID:    r.text("client_id"),
-		Permissions: r.list("permissions"),
+		TenantID:    r.Text("tenant_id"),
+		UserID:      r.Text("user_id"),
+		Email:       r.Text("email"),
+		AgentType:   r.Text("agent_type"),
+		ClientID:    r.Text("client_id"),
+		Permissions: r.List("permissions"),
 	}
-	if r.wrong != "" {
-		return nil, invalid(jwt.ErrTokenInvalidClaims, r.wrong+" is not of its type")
+	if r.Fault != "" {
+		return nil, invalid(jwt.ErrTokenInvalidClaims, r.Fault)
 	}
 	if m["tenant_id"] != nil && issuer(c.TenantID) != c.Issuer {
 		return nil, invalid(jwt.ErrTokenInvalidIssuer, "tenant_id is another's")
@@ -49,61 +50,34 @@ func typedClaims(m jwt.MapClaims) (*authsec.Claims, error) {
 	return c, nil
 }
 
-// issuer is the iss of a tenant's tokens.
+// issuer is the iss in a tenant's tokens.
 func issuer(tenant string) string { return "spiffe://" + tenant }
 
-// claimReader reads typed claims. One that is absent or null reads as zero; the
-// last that has another type is wrong.
-type claimReader struct {
-	claims jwt.MapClaims
-	wrong  string
-}
-
-func claim[T any](r *claimReader, name string) (v T) {
-	v, ok := r.claims[name].(T)
-	if !ok && r.claims[name] != nil {
-		r.wrong = name
-	}
-	return v
-}
-
-func (r *claimReader) text(name string) string { return claim[string](r, name) }
-
-func (r *claimReader) list(name string) []string {
-	var list []string
-	for _, v := range claim[[]any](r, name) {
-		s, ok := v.(string)
-		if !ok {
-			r.wrong = name
-		}
-		list = append(list, s)
-	}
-	return list
-}
+// claimReader reads typed claims.
+type claimReader struct{ wire.Fields }
 
 // audience may be one string in place of a list (RFC 7519, section 4.1.3).
 func (r *claimReader) audience() jwt.ClaimStrings {
-	if one, ok := r.claims["aud"].(string); ok {
+	if one, ok := r.Values["aud"].(string); ok {
 		return jwt.ClaimStrings{one}
 	}
-	return r.list("aud")
+	return r.List("aud")
 }
 
 // date reads a NumericDate (RFC 7519, section 2), without its fraction.
 func (r *claimReader) date(name string) *jwt.NumericDate {
-	n := claim[float64](r, name)
+	n := r.Number(name)
 	if n < 0 || n > lastDate {
-		r.wrong = name
+		r.Fault = name + " is not a date"
 	}
-	if r.wrong != "" || r.claims[name] == nil {
+	if r.Fault != "" || r.Values[name] == nil {
 		return nil
 	}
 	return jwt.NewNumericDate(time.Unix(int64(n), 0))
 }
 
-// members counts the members of the JSON object that text is, and reports
-// whether it nests no deeper than maxDepth. If it is no JSON at all, the count
-// means nothing.
+// members counts the members of the JSON object in text, and reports whether it
+// nests no deeper than maxDepth. If text is not JSON, the count has no meaning.
 func members(text []byte) (n int, flat bool) {
 	depth := 0
 	for i := 0; i < len(text); i++ {
@@ -125,7 +99,7 @@ func members(text []byte) (n int, flat bool) {
 	return n, true
 }
 
-// inString returns where the JSON string ends that text begins in.
+// inString returns the end of the JSON string in which text begins.
 func inString(text []byte) int {
 	for i := 0; ; {
 		end := bytes.IndexByte(text[i:], '"')

@@ -4,6 +4,7 @@
 package verify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,37 +31,39 @@ var asymmetric = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", 
 // required; the zero value of every other field works. It is read once, by New.
 type Config struct {
 	// BaseURL is the AuthSec server's root, such as
-	// "https://authsec.example.com", with or without a path prefix. Its scheme is
-	// https, or http for this machine itself.
+	// "https://authsec.example.com", perhaps with a path prefix. A URL that ends in
+	// /authsec, /authsec/uflow or /uflow means the same server. Its scheme is https,
+	// or http for localhost and loopback addresses that HTTPClient reaches without a
+	// proxy.
 	BaseURL string
 
-	// Tenants are the IDs of the tenants whose agents may call. Tokens of others
-	// are refused, and their keys are never asked for.
+	// Tenants are the IDs of the tenants whose agents may call. Tokens of other
+	// tenants are invalid, and their keys are never fetched.
 	Tenants []string
 
-	// Audience is this service, as the tokens' aud names it. It keeps a token
-	// that was meant for another service from being used here.
+	// Audience is this service's name in the tokens' aud. A token for another
+	// service is invalid here.
 	Audience string
 
 	// Algorithms that a token may be signed with, of RS256, RS384, RS512, PS256,
 	// PS384, PS512, ES256, ES384, ES512 and EdDSA. None: RS256, AuthSec's own.
 	Algorithms []string
 
-	// Leeway is by how much this machine's clock and the server's may differ, in
-	// each direction; at most 5 minutes. 0: 5 s.
+	// Leeway is how much this machine's clock and the server's may differ, in each
+	// direction. At most 5 minutes. 0: 5 s.
 	Leeway time.Duration
 
-	// HTTPClient fetches the keys. Its Transport is used, and its Timeout if it
-	// is under 10 s; redirects are not followed, and its cookies not sent.
-	// nil: one with http.DefaultTransport.
+	// HTTPClient fetches the keys. Its Transport is used, and its Timeout if that is
+	// under 10 s. Redirects are not followed and no cookies are sent. nil: a client
+	// with http.DefaultTransport.
 	HTTPClient *http.Client
 
-	// AllowHTTP permits a BaseURL with http:// and a host that is not this
-	// machine. Whoever can change the traffic then can make tokens.
+	// AllowHTTP permits any BaseURL with http://. Whoever can change the traffic can
+	// then make tokens.
 	AllowHTTP bool
 
-	// Logger is told why requests are refused (Info), that keys can't be had
-	// (Warn), and that they were fetched (Debug). nil: silent.
+	// Logger gets a record for each request with an invalid token (Info), when keys
+	// can't be fetched (Warn), and when they were fetched (Debug). nil: silent.
 	Logger *slog.Logger
 }
 
@@ -71,9 +74,11 @@ func (cfg Config) validate() (Config, *url.URL, error) {
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("verify: Config."+format, args...))
 	}
-	base, err := parseBaseURL(strings.TrimSpace(cfg.BaseURL), cfg.AllowHTTP)
+	base, err := hosts.ParseBase(cfg.BaseURL)
 	if err != nil {
 		fault("BaseURL %w", err)
+	} else if base.Scheme == "http" && !cfg.AllowHTTP && !hosts.Local(base, cmp.Or(cfg.HTTPClient, new(http.Client)).Transport) {
+		fault("BaseURL would fetch keys over plain HTTP from %s: use https (or AllowHTTP, if you must): %w", base.Host, authsec.ErrInsecureURL)
 	}
 	if len(cfg.Tenants) == 0 {
 		fault("Tenants is empty: list the IDs of the tenants whose agents may call")
@@ -102,7 +107,7 @@ func (cfg Config) validate() (Config, *url.URL, error) {
 	return cfg, base, errors.Join(faults...)
 }
 
-// checkAudience is apart from validate: a client checks the audience itself.
+// checkAudience is separate from validate: a client checks the audience itself.
 func (cfg Config) checkAudience() error {
 	if strings.TrimSpace(cfg.Audience) == "" {
 		return errors.New("verify: Config.Audience is empty: set this service's name in the tokens' aud, so that tokens for other services don't pass")
@@ -110,7 +115,7 @@ func (cfg Config) checkAudience() error {
 	return nil
 }
 
-// isTenantID reports whether s can be all there is after an iss's spiffe://.
+// isTenantID reports whether s can be the text after spiffe:// in an iss.
 func isTenantID(s string) bool {
 	other := strings.IndexFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._", r)
@@ -118,35 +123,18 @@ func isTenantID(s string) bool {
 	return s != "" && other < 0
 }
 
-// parseBaseURL parses Config.BaseURL, trimmed. Its errors go after the field's
-// name, and don't show what may hold a password.
-func parseBaseURL(s string, allowHTTP bool) (*url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case s == "":
-		return nil, errors.New("is empty: write one like https://authsec.example.com")
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return nil, errors.New("is not a URL like https://authsec.example.com")
-	case strings.ContainsAny(s, "@?#"):
-		return nil, errors.New("has a user name, password, query or fragment, none of which belongs there")
-	case u.Scheme == "http" && !allowHTTP && !hosts.Loopback(u.Hostname()):
-		return nil, fmt.Errorf("would fetch keys over plain HTTP from %s: use https (or AllowHTTP, if you must): %w", u.Host, authsec.ErrInsecureURL)
-	}
-	return u, nil
-}
-
-// String tells the config without what may be secret.
+// String returns the config without secrets.
 func (cfg Config) String() string {
 	base := "(malformed)"
-	if u, err := parseBaseURL(strings.TrimSpace(cfg.BaseURL), true); err == nil {
+	if u, err := hosts.ParseBase(cfg.BaseURL); err == nil {
 		base = u.String()
 	}
 	return fmt.Sprintf("verify.Config{BaseURL:%s Tenants:%q Audience:%q Algorithms:%q Leeway:%v}",
 		base, cfg.Tenants, cfg.Audience, cfg.Algorithms, cfg.Leeway)
 }
 
-// Format prints the config for every verb, without what may be secret.
+// Format prints String for every verb.
 func (cfg Config) Format(f fmt.State, _ rune) { fmt.Fprint(f, cfg.String()) }
 
-// LogValue gives slog what String tells.
+// LogValue returns String for slog.
 func (cfg Config) LogValue() slog.Value { return slog.StringValue(cfg.String()) }

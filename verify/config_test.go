@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -30,14 +31,19 @@ func TestNewNamesEveryFault(t *testing.T) {
 		{"good", func(*verify.Config) {}, nil},
 		{"a path prefix and slashes", func(c *verify.Config) { c.BaseURL = " https://authsec.test/prefix// " }, nil},
 		{"loopback", func(c *verify.Config) { c.BaseURL = "http://127.0.0.1:1" }, nil},
+		{"loopback through a proxy", func(c *verify.Config) {
+			c.BaseURL, c.HTTPClient = "http://127.0.0.1:1", &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.test"})}}
+		}, []string{"Config.BaseURL would fetch keys over plain HTTP"}},
+		{"loopback that a proxy could take", func(c *verify.Config) { c.BaseURL = "http://LOCALHOST.:1" }, []string{"Config.BaseURL would fetch keys over plain HTTP"}},
+		{"loopback with the default client", func(c *verify.Config) { c.BaseURL, c.HTTPClient = "http://localhost:1", nil }, nil},
 		{"plain HTTP", func(c *verify.Config) { c.BaseURL = "http://authsec.test" }, []string{"Config.BaseURL would fetch keys over plain HTTP", "AllowHTTP"}},
 		{"AllowHTTP", func(c *verify.Config) { c.BaseURL, c.AllowHTTP = "http://authsec.test", true }, nil},
 		{"no BaseURL", func(c *verify.Config) { c.BaseURL = "" }, []string{"Config.BaseURL is empty"}},
-		{"no scheme", func(c *verify.Config) { c.BaseURL = "authsec.test" }, []string{"Config.BaseURL is not a URL"}},
-		{"another scheme", func(c *verify.Config) { c.BaseURL = "ftp://authsec.test" }, []string{"Config.BaseURL is not a URL"}},
-		{"no host", func(c *verify.Config) { c.BaseURL = "https://:443" }, []string{"Config.BaseURL is not a URL"}},
+		{"no scheme", func(c *verify.Config) { c.BaseURL = "authsec.test" }, []string{"Config.BaseURL has no https://"}},
+		{"another scheme", func(c *verify.Config) { c.BaseURL = "ftp://authsec.test" }, []string{"Config.BaseURL has no https://"}},
+		{"no host", func(c *verify.Config) { c.BaseURL = "https://:443" }, []string{"Config.BaseURL has no host"}},
 		{"a password", func(c *verify.Config) { c.BaseURL = "https://user:secret@authsec.test" }, []string{"Config.BaseURL has a user name"}},
-		{"a query", func(c *verify.Config) { c.BaseURL = "https://authsec.test?secret" }, []string{"Config.BaseURL has a user name, password, query"}},
+		{"a query", func(c *verify.Config) { c.BaseURL = "https://authsec.test?secret" }, []string{"Config.BaseURL has a query"}},
 		{"no tenants", func(c *verify.Config) { c.Tenants = nil }, []string{"Config.Tenants is empty"}},
 		{"a tenant that is none", func(c *verify.Config) { c.Tenants = []string{"a/b", "", "spiffe://a", "a b"} }, []string{`"a/b"`, `""`, `"spiffe://a"`, `"a b"`}},
 		{"a tenant twice", func(c *verify.Config) { c.Tenants = []string{"a", "a"} }, []string{`"a" is listed twice`}},
@@ -197,7 +203,7 @@ func TestKeyfuncVerifiesAClientsTokens(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 { // the second after a rotation
-			if _, err := src.Renew(t.Context(), nil); err != nil {
+			if _, err := src.Refresh(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			d, err := src.Delegation(t.Context())
@@ -256,6 +262,18 @@ func TestKeyfuncRefusesWhatAVerifierRefuses(t *testing.T) {
 		if key, err := keyfunc(token); key != nil || !errors.Is(err, verify.ErrInvalidToken) {
 			t.Errorf("a token that was not parsed: error = %v, want ErrInvalidToken", err)
 		}
+	}
+}
+
+func TestBaseURLMayEndInPathsOfAuthSec(t *testing.T) {
+	for _, path := range []string{"", "/", "/authsec", "/authsec/uflow"} {
+		cfg := newAuthority().config()
+		cfg.BaseURL += path
+		v, err := verify.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, "with a base URL that ends in "+path, v, token(), nil)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec"
-	"github.com/authsec-go/authsec/internal/bearer"
+	"github.com/authsec-go/authsec/internal/wire"
 )
 
 // The error codes of RFC 6750, section 3.1, and of RFC 6749, section 4.1.2.1.
@@ -26,31 +26,31 @@ const (
 	unavailable       = "temporarily_unavailable"
 )
 
-// minRetryAfter is the least that a 503 asks a client to wait, in seconds.
+// minRetryAfter is the smallest Retry-After of a 503, in seconds.
 const minRetryAfter = 1
 
 // claimsKey is the context key of a request's claims.
 type claimsKey struct{}
 
-// FromContext returns the claims of the token that a [Verifier]'s handler has
-// accepted. They are shared by all who serve the request: do not change them.
+// FromContext returns the claims of the token that a [Verifier]'s handler accepted.
+// All handlers of the request share them: do not change them.
 func FromContext(ctx context.Context) (*authsec.Claims, bool) {
 	claims, ok := ctx.Value(claimsKey{}).(*authsec.Claims)
 	return claims, ok
 }
 
-// Handler returns a handler that passes on to next the requests with a good
-// token, the claims in their context ([FromContext]). The token is read from the
-// Authorization header alone (RFC 6750, section 2.1). To the others it answers,
-// as section 3 says, with a challenge and no reason:
+// Handler returns a handler that passes requests with a good token to next, with
+// the claims in their context ([FromContext]). It reads the token from the
+// Authorization header only (RFC 6750, section 2.1). It answers other requests
+// itself, with a challenge and without a reason (section 3):
 //
 //	401                      no token, or credentials of another kind
-//	400 invalid_request      several Authorization headers, or one that is malformed
+//	400 invalid_request      several Authorization headers, or a malformed one
 //	401 invalid_token        a token that is not good
-//	503                      the token can't be judged: there are no keys to do so
+//	503                      there are no keys to verify the token with
 //
-// A 401 in place of the 503 would say that the token is bad, and make clients
-// drop good ones.
+// A 401 in place of the 503 would say that the token is invalid, and clients would
+// drop a good token.
 func (v *Verifier) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, problem := bearerToken(r.Header)
@@ -93,13 +93,13 @@ func bearerToken(h http.Header) (string, *refusal) {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return "", none
 	}
-	if token = strings.TrimLeft(token, " "); !bearer.IsToken(token) {
+	if token = strings.TrimLeft(token, " "); !wire.IsToken(token) {
 		return "", &refusal{status: http.StatusBadRequest, code: invalidRequest, reason: "a malformed Authorization header"}
 	}
 	return token, nil
 }
 
-// answerTo is what to answer to an error of Verify.
+// answerTo is the answer to an error of Verify.
 func answerTo(err error) refusal {
 	if errors.Is(err, ErrInvalidToken) {
 		return refusal{status: http.StatusUnauthorized, code: invalidToken}
@@ -111,13 +111,13 @@ func answerTo(err error) refusal {
 	return a
 }
 
-// RequirePermissions returns a middleware, to be put behind a [Verifier]'s
-// handler, that passes on the requests whose token has each of the permissions.
-// To others it answers 403 insufficient_scope. With none, any good token passes.
+// RequirePermissions returns a middleware for use behind a [Verifier]'s handler. It
+// passes requests whose token has all of the permissions. It answers others with
+// 403 insufficient_scope. With no permissions, any good token passes.
 //
-// A request that came past no Verifier is answered with 500: the fault is the
-// service's, and no other token would mend it. So is every request if one of the
-// permissions can't be one (RFC 6749, section 3.3).
+// It answers 500 to a request that did not pass a Verifier: the service is wrong,
+// and no other token would help. It also answers 500 to every request if one of
+// permissions is malformed (RFC 6749, section 3.3).
 func RequirePermissions(permissions ...string) func(http.Handler) http.Handler {
 	required := slices.Clone(permissions)
 	possible := !slices.ContainsFunc(required, func(p string) bool { return !isScopeToken(p) })
@@ -149,12 +149,12 @@ func isScopeToken(s string) bool {
 	return s != ""
 }
 
-// refusal is an answer to a request that is not passed on.
+// refusal is the answer to a request that is not passed on.
 type refusal struct {
 	status     int
-	code       string // "": none, where there was no token (RFC 6750, section 3.1)
-	scope      string // the permissions that are lacking
-	retryAfter int    // seconds; 0: not told
+	code       string // "": none, because there was no token (RFC 6750, section 3.1)
+	scope      string // the required permissions
+	retryAfter int    // seconds; 0: no header
 	reason     string // for the log
 }
 

@@ -252,7 +252,7 @@ func TestLoggerIsToldTheReasonAndNotTheToken(t *testing.T) {
 		{"Bearer " + token(object{"exp": 1}), "token is expired"},
 		{"Bearer " + token(object{"aud": "other-service"}), "invalid audience"},
 		{"Bearer " + garbage(), "no key of its tenant fits"},
-		{"Bearer " + token(object{"exp": "tomorrow-morning"}), "exp is not of its type"},
+		{"Bearer " + token(object{"exp": "tomorrow-morning"}), "exp is not a number"},
 		{"Bearer " + sign(jwt.SigningMethodRS256, key(), header(object{"kid": "kid-of-an-attacker"}), claims()), "no key of its tenant fits"},
 		{"Bearer " + sign(jwt.SigningMethodRS256, key(), header(object{"alg": "alg-of-an-attacker"}), claims()), "no known alg"},
 		{"Bearer " + sign(jwt.SigningMethodRS256, key(), header(), `{"exp":123456789012345678901234567890e999}`), "no JWT"},

@@ -22,25 +22,25 @@ import (
 )
 
 const (
-	maxKeys    = 32   // that a set may hold: a bad signature is tried on each that fits
+	maxKeys    = 32   // in a set; a bad signature is tried with each key that fits
 	minRSABits = 2048 // RFC 7518, section 3.3
 )
 
 // keys are a tenant's keys at one time. They are immutable once in hand.
 //
-// jwkset parses and keeps them, and keyfunc chooses among them by a token's kid.
-// They are kept apart by algorithm, because for a token without a kid, as
-// AuthSec's are, keyfunc offers all it has, whatever their use and alg. Fetching
-// and refreshing is not left to jwkset: it does both on a clock or for a kid
-// that it does not know, and has no way to be told that no key fits.
+// jwkset parses and stores them, and keyfunc chooses among them by a token's kid.
+// Each algorithm has its own store. For a token without a kid, as AuthSec's are,
+// keyfunc offers all keys of a store, whatever their use and alg. jwkset does not
+// fetch here: it fetches on a schedule or for an unknown kid, and can't be told
+// that no key fits.
 type keys struct {
 	byAlgorithm     map[string]keyfunc.Keyfunc
 	usable, ignored int
 	due             time.Time // when to ask for newer ones
 }
 
-// parseKeys reads a JSON Web Key Set. Keys that are malformed, or not for these
-// algorithms, are ignored (RFC 7517, section 5).
+// parseKeys reads a JSON Web Key Set. It ignores keys that are malformed, or not for
+// these algorithms (RFC 7517, section 5).
 func parseKeys(text []byte, algorithms []string) (*keys, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -62,8 +62,8 @@ func parseKeys(text []byte, algorithms []string) (*keys, error) {
 		}
 	}
 	for _, raw := range set.Keys {
-		// With Private, a key that was published with its private half, so that
-		// anybody can sign with it, is not taken for a public key.
+		// Anybody can sign with a key that was published with its private half. With
+		// Private, such a key is not taken for a public key.
 		jwk, err := jwkset.NewJWKFromRawJSON(raw, jwkset.JWKMarshalOptions{Private: true}, jwkset.JWKValidateOptions{})
 		used := false
 		for alg, store := range stores {
@@ -84,7 +84,7 @@ func parseKeys(text []byte, algorithms []string) (*keys, error) {
 	return k, nil
 }
 
-// fits reports whether a key is for verifying this algorithm's signatures
+// fits reports whether a key is for verifying signatures of this algorithm
 // (RFC 7517, section 4; RFC 7518, sections 3.3 and 3.4).
 func fits(jwk jwkset.JWK, alg string) bool {
 	m := jwk.Marshal()
@@ -106,7 +106,7 @@ func fits(jwk jwkset.JWK, alg string) bool {
 	return false
 }
 
-// fitting returns the key that the token is signed with. nil: none is.
+// fitting returns the key that the token is signed with; nil: none of them.
 func (k *keys) fitting(token *jwt.Token) jwt.VerificationKey {
 	end := strings.LastIndexByte(token.Raw, '.')
 	chooser := k.byAlgorithm[token.Method.Alg()]
@@ -114,7 +114,7 @@ func (k *keys) fitting(token *jwt.Token) jwt.VerificationKey {
 		return nil
 	}
 	choice, err := chooser.Keyfunc(token)
-	if err != nil { // it has a kid that no key has
+	if err != nil { // no key has its kid
 		return nil
 	}
 	candidates := []jwt.VerificationKey{choice}

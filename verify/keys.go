@@ -4,6 +4,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,22 +19,26 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/authsec-go/authsec/internal/flight"
+	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
-	bundlePath   = "authsec/spiresvc/v1/jwt/bundle"
-	fetchTimeout = 10 * time.Second // at most, for one fetch of a key set, its body included
+	fetchTimeout = 10 * time.Second // of one fetch of a key set, with its body
 	maxAnswer    = 1 << 20          // bytes of a key set
 
-	refreshAfter = 10 * time.Minute // that keys are in hand, give or take half
-	missStep     = 30 * time.Second // between two fetches because no key fits; after a failure, for any reason
+	refreshAfter = 10 * time.Minute // age of keys that are due for renewal, ±50 %
+	missStep     = 30 * time.Second // between two fetches because no key fits; after a failure, between any two
 
-	minRemembered = time.Second // how long a failure with no keys in hand is remembered at first
-	maxRemembered = time.Minute // and in the end
+	minBackoff = time.Second // how long the first failure with no keys in hand is cached; it doubles with each, ±50 %
+	maxBackoff = time.Minute
+
+	maxLeft   = 4                // calls of HTTPClient, and of Logger, that may be left behind because they do not return
+	leftEvery = 10 * time.Minute // after which there may be one more
 )
 
-// keyring has the key sets of the configured tenants. It is immutable.
+// keyring holds the key sets of the configured tenants. It is immutable.
 type keyring struct {
 	sets       map[string]*keySet // by iss
 	algorithms []string
@@ -50,19 +55,19 @@ func newKeyring(cfg Config, base *url.URL) *keyring {
 			timeout = min(c.Timeout, fetchTimeout)
 		}
 	}
+	server := wire.NewServer(base)
 	r := &keyring{sets: map[string]*keySet{}, algorithms: slices.Clone(cfg.Algorithms)}
 	for _, tenant := range cfg.Tenants {
-		u := base.JoinPath(bundlePath)
-		u.RawQuery = url.Values{"tenant_id": {tenant}}.Encode()
 		r.sets[issuer(tenant)] = &keySet{
-			tenant: tenant, url: u.String(), client: client, timeout: timeout, algorithms: r.algorithms, log: cfg.Logger,
+			tenant: tenant, url: server.KeySet(tenant).String(), client: client, timeout: timeout, algorithms: r.algorithms, log: cfg.Logger,
+			fetches: flight.Left{Max: maxLeft, Every: leftEvery}, logs: flight.Left{Max: maxLeft, Every: leftEvery},
 		}
 	}
 	return r
 }
 
-// find returns the key that signed a token which was parsed and not verified:
-// one of the tenant that its iss names. It is a jwt.Keyfunc with a context.
+// find returns the key that signed a token. The token is parsed, but not verified
+// yet. Only keys of the tenant in its iss count. It is a jwt.Keyfunc with a context.
 func (r *keyring) find(ctx context.Context, token *jwt.Token) (jwt.VerificationKey, error) {
 	if token == nil || token.Method == nil || token.Claims == nil {
 		return nil, invalid(jwt.ErrTokenMalformed, "it was not parsed")
@@ -90,27 +95,27 @@ func (r *keyring) find(ctx context.Context, token *jwt.Token) (jwt.VerificationK
 	return nil, invalid(jwt.ErrTokenSignatureInvalid, "no key of its tenant fits")
 }
 
-// keySet has one tenant's keys, and fetches them when they are asked for.
+// keySet holds one tenant's keys, and fetches them on demand.
 type keySet struct {
-	tenant     string
-	url        string
-	client     *http.Client
-	timeout    time.Duration // of one fetch
-	algorithms []string
-	log        *slog.Logger // nil: silent
+	tenant, url string
+	client      *http.Client
+	timeout     time.Duration // of one fetch
+	algorithms  []string
+	log         *slog.Logger // nil: silent
+	fetches     flight.Left
+	logs        flight.Left
 
 	current atomic.Pointer[keys] // in hand; swapped whole, with mu held. nil: none yet
 
-	mu       sync.Mutex // guards what follows; never held while anything is waited for
-	flight   *flight    // the fetch under way; nil: none
-	failure  *outage    // of the last fetch; nil: it brought keys
-	streak   int        // failures in a row
-	nextMiss time.Time  // until then no fetch because no key fits
+	mu       sync.Mutex              // guards what follows; not held while code that is not ours runs
+	flight   *flight.Flight[fetched] // the fetch under way; nil: none
+	failure  *outage                 // of the last fetch; nil: it brought keys
+	streak   int                     // failures in a row
+	nextMiss time.Time               // the earliest time of the next fetch because no key fits
 }
 
-// flight is one fetch, for any number of waiters.
-type flight struct {
-	done chan struct{} // closed when keys and err are set
+// fetched is what came of a fetch: keys or an error.
+type fetched struct {
 	keys *keys
 	err  error
 }
@@ -118,14 +123,14 @@ type flight struct {
 // outage is a failure to fetch a tenant's keys. It is immutable.
 type outage struct {
 	text string
-	next time.Time // until when it is remembered
+	next time.Time // until when it is cached
 }
 
 func (o *outage) Error() string        { return o.text }
 func (o *outage) Is(target error) bool { return target == ErrUnavailable }
 
-// get returns the keys in hand, and has them renewed behind the call where that
-// is due. With none in hand it waits for them.
+// get returns the keys in hand. If they are due, it starts their renewal and does
+// not wait for it. With no keys in hand it waits for them.
 func (s *keySet) get(ctx context.Context) (*keys, error) {
 	k := s.current.Load()
 	now := time.Now()
@@ -153,12 +158,12 @@ func (s *keySet) get(ctx context.Context) (*keys, error) {
 	if k != nil {
 		return k, nil
 	}
-	return f.wait(ctx)
+	return wait(ctx, f)
 }
 
-// newer returns keys that came after k, none of which fits a token. It asks for
-// them, at most once in missStep for all callers, and returns nil if it may not:
-// then k decides, unless the last fetch failed.
+// newer returns keys newer than k, for a token that no key of k fits. It waits for
+// a fetch. All callers together start one fetch per missStep. In between, newer
+// returns nil, or the last fetch's failure.
 func (s *keySet) newer(ctx context.Context, k *keys) (*keys, error) {
 	s.mu.Lock()
 	if c := s.current.Load(); c != k {
@@ -179,84 +184,81 @@ func (s *keySet) newer(ctx context.Context, k *keys) (*keys, error) {
 	}
 	f := s.flight
 	s.mu.Unlock()
-	return f.wait(ctx)
+	return wait(ctx, f)
 }
 
-func (f *flight) wait(ctx context.Context) (*keys, error) {
-	select {
-	case <-f.done:
-		return f.keys, f.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: waiting for them: %w", ErrUnavailable, ctx.Err())
+func wait(ctx context.Context, f *flight.Flight[fetched]) (*keys, error) {
+	r, err := f.Wait(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: waiting for them: %w", ErrUnavailable, err)
 	}
+	return r.keys, r.err
 }
 
 // begin starts a fetch. mu is held, and no fetch is under way.
 func (s *keySet) begin() {
-	f := &flight{done: make(chan struct{})}
-	s.flight = f
-	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
-	go s.fly(ctx, cancel, f)
+	s.flight = flight.Start(context.Background(), s.timeout, &s.fetches, s.fetch, s.land)
 }
 
-// fly makes the fetch. HTTPClient's transport is foreign code, which may panic,
-// end the goroutine, or not return: the flight lands all the same.
-func (s *keySet) fly(ctx context.Context, cancel context.CancelFunc, f *flight) {
-	stop := context.AfterFunc(ctx, func() { s.land(f, nil, errors.New("no answer within "+s.timeout.String())) })
-	var k *keys
-	err := errors.New("Config.HTTPClient ended the fetch's goroutine")
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("Config.HTTPClient panicked with a %T", v)
-		}
-		stop()
-		cancel()
-		s.land(f, k, err)
-	}()
-	k, err = s.fetch(ctx)
-}
-
-// land ends a flight, once: the fetch and its time-out both call it.
-func (s *keySet) land(f *flight, k *keys, err error) {
-	s.mu.Lock()
-	if s.flight != f {
-		s.mu.Unlock()
-		return
+// land records what came of a fetch. err says that HTTPClient did not return.
+func (s *keySet) land(r fetched, err error) fetched {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		r.err = errors.New("no answer within " + s.timeout.String())
+	case err != nil:
+		r.err = errors.New("Config.HTTPClient " + err.Error())
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.flight = nil
 	now := time.Now()
-	if err == nil {
-		k.due = now.Add(jitter(refreshAfter))
+	if r.err == nil {
+		r.keys.due = now.Add(jitter(refreshAfter))
 		s.failure, s.streak = nil, 0
-		s.current.Store(k)
-		f.keys = k
-	} else {
-		remembered := jitter(min(minRemembered<<min(s.streak, 10), maxRemembered))
-		if s.current.Load() != nil {
-			s.nextMiss = now.Add(missStep)
-			remembered = missStep + rand.N(missStep)
-		}
-		s.streak++
-		s.failure = &outage{fmt.Sprintf("%v: tenant %s: %v", ErrUnavailable, s.tenant, err), now.Add(remembered)}
-		f.err = s.failure
+		s.current.Store(r.keys)
+		s.tell(slog.LevelDebug, "keys fetched", "usable", r.keys.usable, "ignored", r.keys.ignored)
+		return r
 	}
-	close(f.done)
-	s.mu.Unlock()
+	cached := jitter(min(minBackoff<<min(s.streak, 10), maxBackoff))
+	inHand := s.current.Load() != nil
+	if inHand {
+		s.nextMiss = now.Add(missStep)
+		cached = missStep + rand.N(missStep)
+	}
+	s.streak++
+	s.failure = &outage{fmt.Sprintf("%v: tenant %s: %v", ErrUnavailable, s.tenant, r.err), now.Add(cached)}
+	s.tell(slog.LevelWarn, "no keys", "error", r.err.Error(), "in_hand", inHand)
+	return fetched{err: s.failure}
+}
+
+// tell logs in the background: a Logger may hang or panic.
+func (s *keySet) tell(level slog.Level, msg string, args ...any) {
 	if s.log == nil {
 		return
 	}
-	if err != nil {
-		s.log.Warn("no keys", "tenant", s.tenant, "error", err.Error(), "in_hand", s.current.Load() != nil)
-		return
-	}
-	s.log.Debug("keys fetched", "tenant", s.tenant, "usable", k.usable, "ignored", k.ignored)
+	flight.Start(context.Background(), s.timeout, &s.logs, func(context.Context) (any, error) {
+		s.log.With("tenant", s.tenant).Log(context.Background(), level, msg, args...)
+		return nil, nil
+	}, func(any, error) any { return nil })
 }
 
-// jitter draws from d, give or take half: a fleet does not ask all at once.
+// jitter returns d ±50 %, so that a fleet does not ask all at once.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
-// fetch asks for the key set.
-func (s *keySet) fetch(ctx context.Context) (*keys, error) {
+// fetch gets the key set. Its error is ctx's end. Any other is in its result, as
+// plain text: foreign errors give their text here, where no lock is held.
+func (s *keySet) fetch(ctx context.Context) (fetched, error) {
+	k, err := s.ask(ctx)
+	switch {
+	case err == nil:
+		return fetched{keys: k}, nil
+	case ctx.Err() != nil: // whoever notices it first, the failure has one text
+		return fetched{}, ctx.Err()
+	}
+	return fetched{err: errors.New("GET " + s.url + ": " + err.Error())}, nil
+}
+
+func (s *keySet) ask(ctx context.Context) (*keys, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
 	if err != nil {
 		return nil, err
@@ -264,22 +266,18 @@ func (s *keySet) fetch(ctx context.Context) (*keys, error) {
 	req.Header.Set("Accept", "application/json")
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(errors.Unwrap(err), err) // what is in a *url.Error
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("GET %s: %s", s.url, strings.TrimSpace(fmt.Sprint(resp.StatusCode, " ", http.StatusText(resp.StatusCode))))
+		return nil, errors.New(strings.TrimSpace(fmt.Sprint(resp.StatusCode, " ", http.StatusText(resp.StatusCode))))
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
-		return nil, fmt.Errorf("GET %s: %w", s.url, err)
+		return nil, err
 	}
 	if len(body) > maxAnswer {
-		return nil, fmt.Errorf("GET %s: the answer is longer than %d bytes", s.url, maxAnswer)
+		return nil, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 	}
-	k, err := parseKeys(body, s.algorithms)
-	if err != nil {
-		return nil, fmt.Errorf("GET %s: %w", s.url, err)
-	}
-	return k, nil
+	return parseKeys(body, s.algorithms)
 }

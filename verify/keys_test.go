@@ -4,18 +4,10 @@
 package verify_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"runtime"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -45,90 +37,6 @@ func rotated() string { return sign(jwt.SigningMethodRS256, nextKey(), header(),
 
 // garbage is a token with a signature that no key made.
 func garbage() string { return sign(jwt.SigningMethodRS256, evilKey(), header(), claims()) }
-
-func TestKeysThatAreNotForThisAreNotTried(t *testing.T) {
-	private := jwk(&key().PublicKey, object{"d": b64(key().D.Bytes()), "p": b64(key().Primes[0].Bytes()), "q": b64(key().Primes[1].Bytes()),
-		"dp": b64(key().Precomputed.Dp.Bytes()), "dq": b64(key().Precomputed.Dq.Bytes()), "qi": b64(key().Precomputed.Qinv.Bytes())})
-	pub := &key().PublicKey
-	for _, tc := range []struct {
-		name string
-		key  object
-		good bool
-	}{
-		{"as AuthSec publishes it", jwk(pub), true},
-		{"without use, alg and kid", jwk(pub, object{"use": nil, "alg": nil, "kid": nil}), true},
-		{"key_ops verify", jwk(pub, object{"use": nil, "key_ops": []string{"verify"}}), true},
-		{"fields that nobody knows", jwk(pub, object{"ext": 1}), true},
-		{"use enc", jwk(pub, object{"use": "enc"}), false},
-		{"use that nobody knows", jwk(pub, object{"use": "tls"}), false},
-		{"use in another case", jwk(pub, object{"use": "SIG"}), false},
-		{"alg RS512", jwk(pub, object{"alg": "RS512"}), false},
-		{"alg RSA-OAEP", jwk(pub, object{"alg": "RSA-OAEP"}), false},
-		{"alg HS256", jwk(pub, object{"alg": "HS256"}), false},
-		{"alg none", jwk(pub, object{"alg": "none"}), false},
-		{"key_ops encrypt", jwk(pub, object{"use": nil, "key_ops": []string{"encrypt"}}), false},
-		{"kty EC", jwk(pub, object{"kty": "EC"}), false},
-		{"kty oct", jwk(pub, object{"kty": "oct", "k": "AAAA"}), false},
-		{"no kty", jwk(pub, object{"kty": nil}), false},
-		{"no n", jwk(pub, object{"n": nil}), false},
-		{"n is a number", jwk(pub, object{"n": 1}), false},
-		{"e of 1", jwk(pub, object{"e": "AQ"}), false},
-		{"published with its private half", private, false},
-	} {
-		a := newAuthority()
-		a.publish(tenant, tc.key, jwk(&nextKey().PublicKey))
-		v := a.verifier(t)
-		var want error
-		if !tc.good {
-			want = verify.ErrInvalidToken
-		}
-		check(t, tc.name, v, token(), want)
-		check(t, tc.name+", the key beside it", v, rotated(), nil)
-	}
-}
-
-func TestShortRSAKeysAreNotTried(t *testing.T) {
-	for _, tc := range []struct {
-		key  *rsa.PrivateKey
-		want error
-	}{{smallKey(), verify.ErrInvalidToken}, {key(), nil}} {
-		a := newAuthority()
-		a.publish(tenant, jwk(&tc.key.PublicKey))
-		check(t, strconv.Itoa(tc.key.N.BitLen())+" bits", a.verifier(t), sign(jwt.SigningMethodRS256, tc.key, header(), claims()), tc.want)
-	}
-}
-
-func TestEveryConfiguredAlgorithmVerifies(t *testing.T) {
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	methods := []jwt.SigningMethod{jwt.SigningMethodRS256, jwt.SigningMethodRS384, jwt.SigningMethodRS512, jwt.SigningMethodPS256,
-		jwt.SigningMethodPS384, jwt.SigningMethodPS512, jwt.SigningMethodES256, jwt.SigningMethodES384, jwt.SigningMethodEdDSA}
-	a := newAuthority()
-	a.publish(tenant, jwk(&key().PublicKey, object{"alg": nil}), jwk(&ecKey().PublicKey), jwk(&ec384Key().PublicKey),
-		object{"kty": "OKP", "crv": "Ed25519", "x": b64(public), "use": "sig", "alg": "EdDSA"})
-	for _, method := range methods {
-		var k any = key()
-		switch method {
-		case jwt.SigningMethodES256:
-			k = ecKey()
-		case jwt.SigningMethodES384:
-			k = ec384Key()
-		case jwt.SigningMethodEdDSA:
-			k = private
-		}
-		token := sign(method, k, header(object{"alg": method.Alg()}), claims())
-		for _, configured := range methods {
-			v := a.verifier(t, func(c *verify.Config) { c.Algorithms = []string{configured.Alg()} })
-			var want error
-			if configured != method {
-				want = verify.ErrInvalidToken
-			}
-			check(t, method.Alg()+" where "+configured.Alg()+" is configured", v, token, want)
-		}
-	}
-}
 
 func TestOneFetchForAnyNumberOfRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -209,7 +117,7 @@ func TestWaitingEndsWithTheRequestsContext(t *testing.T) {
 	})
 }
 
-func TestFailuresAreRememberedForLongerAndLonger(t *testing.T) {
+func TestFailuresAreCachedForLongerAndLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority()
 		a.fail(authsectest.Answer(500, "{}"), 0)
@@ -225,7 +133,7 @@ func TestFailuresAreRememberedForLongerAndLonger(t *testing.T) {
 		for i, wait := range waits {
 			middle := min(time.Second<<i, time.Minute)
 			if wait < middle/2 || wait > middle*3/2+100*time.Millisecond {
-				t.Errorf("wait %d = %v, want %v give or take half", i, wait, middle)
+				t.Errorf("wait %d = %v, want %v ±50 %%", i, wait, middle)
 			}
 		}
 		if len(waits) < 10 {
@@ -237,7 +145,7 @@ func TestFailuresAreRememberedForLongerAndLonger(t *testing.T) {
 	})
 }
 
-func TestFailuresAreRememberedAtRandom(t *testing.T) {
+func TestFailuresAreCachedAtRandom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		waits := map[time.Duration]bool{}
 		for range 20 {
@@ -409,157 +317,4 @@ func TestAnEmptySetIsBelieved(t *testing.T) {
 	a.publish(tenant)
 	a.fail(authsectest.Answer(200, `{"keys":[]}`), 0)
 	check(t, "no keys", a.verifier(t), token(), verify.ErrInvalidToken)
-}
-
-func TestAnswersAreBounded(t *testing.T) {
-	good := encode(object{"keys": []object{jwk(&key().PublicKey)}})
-	var many []object
-	for range 33 {
-		many = append(many, jwk(&key().PublicKey))
-	}
-	for _, tc := range []struct {
-		name, body string
-		want       error
-	}{
-		{"as it is", good, nil},
-		{"of 1 MiB", good + strings.Repeat(" ", 1<<20-len(good)), nil},
-		{"a byte longer", good + strings.Repeat(" ", 1<<20-len(good)+1), verify.ErrUnavailable},
-		{"of 32 keys", encode(object{"keys": many[1:]}), nil},
-		{"of 33 keys", encode(object{"keys": many}), verify.ErrUnavailable},
-		{"with something after it", good + "{}", verify.ErrUnavailable},
-		{"that is no JSON", good[1:], verify.ErrUnavailable},
-		{"nested without end", `{"keys":` + strings.Repeat("[", 1<<19), verify.ErrUnavailable},
-	} {
-		a := newAuthority()
-		a.fail(authsectest.Answer(200, tc.body), 0)
-		check(t, "an answer "+tc.name, a.verifier(t), token(), tc.want)
-	}
-}
-
-// endless is a body that never ends, a byte a second.
-type endless struct{ ctx context.Context }
-
-func (b endless) Read(p []byte) (int, error) {
-	select {
-	case <-time.After(time.Second):
-		p[0] = ' '
-		return 1, nil
-	case <-b.ctx.Done():
-		return 0, b.ctx.Err()
-	}
-}
-
-func (endless) Close() error { return nil }
-
-type tripper func(*http.Request) (*http.Response, error)
-
-func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// Whatever the transport does, the requests that wait get an answer in time.
-func TestFetchesAreBoundedWhateverTheTransportDoes(t *testing.T) {
-	never := make(chan struct{})
-	for name, tc := range map[string]struct {
-		transport tripper
-		want      time.Duration
-	}{
-		"a body without end": {func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: endless{r.Context()}, Request: r}, nil
-		}, 10 * time.Second},
-		"no answer":     {func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() }, 10 * time.Second},
-		"never returns": {func(*http.Request) (*http.Response, error) { <-never; return nil, io.EOF }, 10 * time.Second},
-		"panics":        {func(*http.Request) (*http.Response, error) { panic("secret") }, 0},
-		"Goexit":        {func(*http.Request) (*http.Response, error) { runtime.Goexit(); return nil, nil }, 0},
-		"nothing":       {func(*http.Request) (*http.Response, error) { return nil, nil }, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				never = make(chan struct{})
-				a := newAuthority()
-				v := a.verifier(t, func(c *verify.Config) { c.HTTPClient.Transport = tc.transport })
-				start := time.Now()
-				_, err := v.Verify(t.Context(), token())
-				if waited := time.Since(start); !errors.Is(err, verify.ErrUnavailable) || waited != tc.want {
-					t.Errorf("error = %v after %v, want ErrUnavailable after %v", err, waited, tc.want)
-				}
-				if strings.Contains(err.Error(), "secret") {
-					t.Error("the error shows what the transport panicked with")
-				}
-				close(never)
-				synctest.Wait()
-			})
-		})
-	}
-}
-
-func TestTimeoutOfHTTPClientCounts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := newAuthority()
-		a.latency = 5 * time.Second
-		v := a.verifier(t, func(c *verify.Config) { c.HTTPClient.Timeout = 3 * time.Second })
-		start := time.Now()
-		check(t, "a slow server", v, token(), verify.ErrUnavailable)
-		if waited := time.Since(start); waited != 3*time.Second {
-			t.Errorf("it waited %v, want 3s", waited)
-		}
-		time.Sleep(10 * time.Second)
-	})
-}
-
-func TestRedirectsAreNotFollowed(t *testing.T) {
-	asked := false
-	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = true
-		io.WriteString(w, encode(object{"keys": []object{jwk(&key().PublicKey)}}))
-	}))
-	server := httptest.NewServer(http.RedirectHandler(target.URL, http.StatusFound))
-	v := newAuthority().verifier(t, func(c *verify.Config) { c.BaseURL, c.HTTPClient = server.URL, nil })
-	check(t, "a redirect", v, token(), verify.ErrUnavailable)
-	server.Close()
-	target.Close()
-	if asked {
-		t.Error("the redirect was followed")
-	}
-}
-
-func TestKeysAreAskedForWithoutCredentials(t *testing.T) {
-	a := newAuthority()
-	jar := cookies{}
-	v := a.verifier(t, func(c *verify.Config) { c.HTTPClient.Jar = jar })
-	h := protected(v)
-	if resp := ask(h, "Bearer "+token()); resp.StatusCode != 200 {
-		t.Fatalf("answer = %d, want 200", resp.StatusCode)
-	}
-	for _, name := range []string{"Authorization", "Cookie"} {
-		if a.headers.Get(name) != "" {
-			t.Errorf("the request for keys has %s, want none", name)
-		}
-	}
-}
-
-func TestLoggerIsToldOfOutagesWithoutTheToken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		a := newAuthority()
-		a.fail(authsectest.Answer(500, "{}"), 0)
-		v := a.verifier(t, func(c *verify.Config) {
-			c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		})
-		token := token()
-		ask(protected(v), "Bearer "+token)
-		synctest.Wait()
-		a.fail(nil, 0)
-		time.Sleep(2 * time.Second)
-		ask(protected(v), "Bearer "+token)
-		synctest.Wait()
-		for _, want := range []string{`level=WARN msg="no keys"`, "500 Internal Server Error", `level=INFO msg="request refused"`, `level=DEBUG msg="keys fetched"`, "usable=1"} {
-			if !strings.Contains(log.String(), want) {
-				t.Errorf("log = %s, want %s in it", log.String(), want)
-			}
-		}
-		for _, part := range parts(token) {
-			if strings.Contains(log.String(), part) {
-				t.Error("the log holds a part of the token")
-			}
-		}
-	})
 }

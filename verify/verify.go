@@ -14,23 +14,22 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Errors to be told apart with [errors.Is].
+// Test for these with [errors.Is].
 var (
-	// ErrInvalidToken: the token was judged, and is not good. The error is one of
-	// jwt's as well, such as [jwt.ErrTokenExpired]. Its text holds nothing of the
-	// token, but it is for the service's own logs: whoever sent the token would
-	// learn from it what to try next.
+	// ErrInvalidToken means that the token is not good. The error is one of jwt's as
+	// well, such as [jwt.ErrTokenExpired]. Its text has nothing of the token. It is
+	// for the service's own log: it would help an attacker who sent the token.
 	ErrInvalidToken = errors.New("verify: invalid token")
 
-	// ErrUnavailable: the token could not be judged, for want of the tenant's
-	// keys. It may be good.
+	// ErrUnavailable means that there are no keys to verify the token with. The token
+	// may be good.
 	ErrUnavailable = errors.New("verify: keys unavailable")
 )
 
-const maxToken = 16 << 10 // bytes; servers commonly take headers of no more
+const maxToken = 16 << 10 // bytes; servers commonly accept no longer headers
 
-// Verifier judges tokens. Make one with [New]; it is safe for concurrent use,
-// and there is nothing to close.
+// Verifier verifies tokens. Make one with [New]. It is safe for concurrent use, and
+// there is nothing to close.
 type Verifier struct {
 	keys      *keyring
 	parser    *jwt.Parser
@@ -56,13 +55,13 @@ func New(cfg Config) (*Verifier, error) {
 	}, nil
 }
 
-// Keyfunc returns an [authsec.Config.Keyfunc] that verifies the tokens that a
-// client gets, by the keys of these tenants on the client's own server:
+// Keyfunc returns an [authsec.Config.Keyfunc]. It verifies a client's own tokens
+// with the keys of these tenants on the client's server:
 //
 //	cfg.Keyfunc, err = verify.Keyfunc(cfg, "11111111-2222-3333-4444-555555555555")
 //
-// It uses cfg's BaseURL, HTTPClient, AllowHTTP and Logger, and accepts RS256.
-// Times and audience are left to the client.
+// It uses cfg's BaseURL, HTTPClient, AllowHTTP and Logger, and accepts RS256. The
+// client checks times and audience itself.
 func Keyfunc(cfg authsec.Config, tenants ...string) (jwt.Keyfunc, error) {
 	c, base, err := Config{
 		BaseURL: cfg.BaseURL, Tenants: tenants, HTTPClient: cfg.HTTPClient, AllowHTTP: cfg.AllowHTTP, Logger: cfg.Logger,
@@ -74,9 +73,9 @@ func Keyfunc(cfg authsec.Config, tenants ...string) (jwt.Keyfunc, error) {
 	return func(token *jwt.Token) (any, error) { return keys.find(context.Background(), token) }, nil
 }
 
-// Verify judges a token, as it stands after "Bearer ". If it is good, it returns
-// the claims, with Verified set. Otherwise its error is ErrInvalidToken or
-// ErrUnavailable. It may wait for the tenant's keys, as long as ctx allows.
+// Verify verifies a token, the text after "Bearer ". If the token is good, it
+// returns the claims, with Verified set. Otherwise its error is an ErrInvalidToken
+// or an ErrUnavailable. It may wait for the tenant's keys, until ctx ends.
 func (v *Verifier) Verify(ctx context.Context, token string) (*authsec.Claims, error) {
 	if v == nil || v.keys == nil {
 		return nil, fmt.Errorf("%w: a Verifier is made by New", ErrUnavailable)
@@ -85,8 +84,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*authsec.Claims, e
 	if err != nil {
 		return nil, err
 	}
-	// The claims are judged first, so that a token which they rule out costs
-	// neither a signature's verification nor a fetch.
+	// The claims are checked first, so that a token with bad claims costs neither a
+	// signature check nor a fetch.
 	claims, err := typedClaims(m)
 	if err != nil {
 		return nil, err
@@ -101,8 +100,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*authsec.Claims, e
 	return claims, nil
 }
 
-// parse parses a token and believes nothing of it. Its errors quote nothing of
-// it either, as jwt's own might.
+// parse parses a token without verifying it. Its errors quote nothing of the token;
+// jwt's own might.
 func (v *Verifier) parse(token string) (*jwt.Token, jwt.MapClaims, error) {
 	malformed := func(what string) (*jwt.Token, jwt.MapClaims, error) {
 		return nil, nil, invalid(jwt.ErrTokenMalformed, what)
@@ -110,7 +109,7 @@ func (v *Verifier) parse(token string) (*jwt.Token, jwt.MapClaims, error) {
 	if len(token) > maxToken {
 		return malformed("too long")
 	}
-	if strings.ContainsAny(token, "\r\n") { // which base64 decoders skip
+	if strings.ContainsAny(token, "\r\n") { // base64 decoders skip them
 		return malformed("white space")
 	}
 	header, rest, _ := strings.Cut(token, ".")
@@ -133,14 +132,14 @@ func (v *Verifier) parse(token string) (*jwt.Token, jwt.MapClaims, error) {
 	return parsed, m, nil
 }
 
-// members is members of a token's part. If that is no base64url, the parser
-// will say so.
+// members calls members for a part of a token. If the part is not base64url, the
+// parser reports that.
 func (v *Verifier) members(part string) (n int, flat bool) {
 	text, _ := v.parser.DecodeSegment(part)
 	return members(text)
 }
 
-// checkHeader refuses headers that ask for what is not done here.
+// checkHeader rejects headers that ask for something that Verify does not do.
 func checkHeader(header map[string]any) error {
 	if _, ok := header["crit"]; ok { // RFC 7515, section 4.1.11
 		return invalid(jwt.ErrTokenUnverifiable, "it has a crit header")
@@ -167,10 +166,10 @@ func invalid(cause error, what string) error {
 	return fmt.Errorf("%w: %w: %s", ErrInvalidToken, cause, what)
 }
 
-// Format prints the Verifier's config for every verb.
+// Format prints String for every verb.
 func (v *Verifier) Format(f fmt.State, _ rune) { fmt.Fprint(f, v.String()) }
 
-// String tells the Verifier's config.
+// String returns the Verifier's config without secrets.
 func (v *Verifier) String() string {
 	if v == nil {
 		return "verify.Verifier{}"
@@ -178,5 +177,5 @@ func (v *Verifier) String() string {
 	return "verify.Verifier{" + v.shown + "}"
 }
 
-// LogValue gives slog what String tells.
+// LogValue returns String for slog.
 func (v *Verifier) LogValue() slog.Value { return slog.StringValue(v.String()) }

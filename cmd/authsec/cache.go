@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// lateLife is the rest of a cached token's life below which token asks for
-	// another, and lateStep how often all its runs together do so.
+	// token asks for another token if the cached one has less than lateLife left.
+	// All its runs together do so once in lateStep.
 	lateLife = 30 * time.Second
 	lateStep = 5 * time.Second
 )
@@ -38,56 +38,57 @@ func userCacheDir() (string, error) {
 }
 
 // cacheUsage is the usage of -cache.
-const cacheUsage = "keep the token for later runs, and take it from there"
+const cacheUsage = "keep the token on disk, and use it in later runs"
 
-// whereCached says where token and fetch keep tokens, for their usages.
+// whereCached says where token and fetch keep tokens. It is part of their usage.
 func whereCached() string {
 	dir, err := userCacheDir()
 	if err != nil {
 		return "The token is not kept for later runs: there is no home directory.\n"
 	}
-	return "The token is kept for later runs, sealed, in\n" + dir + "\nwith the key beside it: the directory's permissions are what protects it.\n"
+	return "The token is kept for later runs, encrypted, in\n" + dir + "\nThe key is in the same directory: the directory's permissions protect the token.\n"
 }
 
-// openCache opens a cache with the key that lies in it.
-func openCache(dir string) (store *dircache.Cache, keys [][]byte, err error) {
-	if store, err = dircache.New(dir); err != nil {
+// openCache opens the cache in dir, with the key that is in it.
+func openCache(dir string) (*dircache.Cache, *authsec.CacheConfig, error) {
+	store, err := dircache.New(dir)
+	if err != nil {
 		return nil, nil, err
 	}
 	key, err := store.Key()
-	return store, [][]byte{key}, err
+	return store, &authsec.CacheConfig{Store: store, Keys: authsec.NewCacheKeys(key)}, err
 }
 
-// noPlace reports whether an error says that there is no place for a cache, as in
-// a container without a home directory, or whose file system is read-only.
+// noPlace reports whether an error says that there is no place for a cache: a
+// container may have no home directory, or a read-only file system.
 func noPlace(err error) bool {
 	var e *fs.PathError
 	return errors.Is(err, syscall.EROFS) || errors.As(err, &e) && e.Op == "mkdir"
 }
 
-// useUserCache gives cfg the cache of the user's commands. Where there is none it
-// returns nil, and says so if that can be mended.
+// useUserCache sets cfg.Cache to the cache of the user's commands, and returns it.
+// It returns nil if there is none, and says why if the user can change that.
 func useUserCache(cfg *authsec.Config, command string, stderr io.Writer) *dircache.Cache {
 	dir, err := userCacheDir()
 	if err != nil {
 		return nil
 	}
-	store, keys, err := openCache(dir)
+	store, shared, err := openCache(dir)
 	if err != nil {
 		if !noPlace(err) {
-			fmt.Fprintf(stderr, "authsec %s: going on without the cache, which -cache=false turns off: %s\n", command, oneLine(err.Error()))
+			fmt.Fprintf(stderr, "authsec %s: the cache is not used (-cache=false turns it off): %s\n", command, oneLine(err.Error()))
 		}
 		return nil
 	}
-	cfg.Cache, cfg.CacheKeys = store, keys
+	cfg.Cache = shared
 	return store
 }
 
-// renewLate returns another token in place of one that the cache had, if that is
-// about to expire and the server has another by now. It takes no longer
-// than half of what the old one has to live. The server gives out one token until
-// an admin delegates again: so that runs of a script don't all ask it, a mark in
-// the cache says when one did. cache is nil if there is none.
+// renewLate returns another token in place of one from the cache, if that is about
+// to expire and the server has another. It takes at most half of the old token's
+// remaining life. The server gives out the same token until an admin delegates
+// again. So one run marks in the cache that it asked, and for lateStep the other
+// runs of a script do not ask. cache is nil if there is none.
 func renewLate(ctx context.Context, cache *dircache.Cache, src *authsec.Source, cfg authsec.Config, t *oauth2.Token) *oauth2.Token {
 	left := time.Until(t.Expiry)
 	if cache == nil || src.Stats().Fetches > 0 || left >= lateLife {
@@ -100,8 +101,8 @@ func renewLate(ctx context.Context, cache *dircache.Cache, src *authsec.Source, 
 	if _, err := cache.Get(ctx, mark); err == nil {
 		return t
 	}
-	cache.Put(ctx, mark, nil, lateStep) // if it fails, the server is asked more often
-	if newer, err := src.Renew(ctx, nil); err == nil {
+	cache.Put(ctx, mark, nil, lateStep) // a failure causes more requests, nothing else
+	if newer, err := src.Refresh(ctx); err == nil {
 		return newer
 	}
 	return t

@@ -28,7 +28,7 @@ import (
 
 const otherID = "0b5e9c34-6f0e-4b7c-8c1d-2f3a4b5c6d7e"
 
-// tokenOf runs token, which must succeed and say nothing else.
+// tokenOf runs token. It must succeed, and write nothing else.
 func tokenOf(t *testing.T, args ...string) (token string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -38,7 +38,7 @@ func tokenOf(t *testing.T, args ...string) (token string) {
 	return strings.TrimSuffix(stdout.String(), "\n")
 }
 
-// prints fails unless token prints want after this many fetches in all.
+// prints fails unless token prints want, after this many fetches in total.
 func prints(t *testing.T, srv *authsectest.Server, want string, fetches int, args ...string) {
 	t.Helper()
 	if got := tokenOf(t, args...); got != want {
@@ -49,7 +49,7 @@ func prints(t *testing.T, srv *authsectest.Server, want string, fetches int, arg
 	}
 }
 
-func TestTokenIsAskedForOnceInManyRuns(t *testing.T) {
+func TestManyRunsFetchTheTokenOnce(t *testing.T) {
 	srv, token := agent(t)
 	for range 3 {
 		prints(t, srv, token, 1)
@@ -87,7 +87,7 @@ func TestTheTokenIsStoredBeforeTheProcessEnds(t *testing.T) {
 	}
 }
 
-func TestWithoutTheCacheEachRunAsksAndLeavesNoFile(t *testing.T) {
+func TestWithoutTheCacheEachRunFetchesAndLeavesNoFile(t *testing.T) {
 	srv, token := agent(t)
 	dir := home(t)
 	prints(t, srv, token, 1, "-cache=false")
@@ -109,7 +109,7 @@ func TestWithoutTheCacheEachRunAsksAndLeavesNoFile(t *testing.T) {
 	}
 }
 
-func TestTokenRenewAsksAndLaterRunsHaveTheAnswer(t *testing.T) {
+func TestTokenRenewFetchesAndLaterRunsUseTheResult(t *testing.T) {
 	srv, first := agent(t)
 	prints(t, srv, first, 1)
 	second := srv.Delegate(authsectest.ClientID, authsectest.Delegation{Permissions: []string{"users:read"}})
@@ -125,8 +125,8 @@ func TestTokenRenewAsksAndLaterRunsHaveTheAnswer(t *testing.T) {
 	noSecrets(t, "standard error", line, second)
 }
 
-// A cached token that the API refuses is replaced, for later runs as well.
-func TestFetchReplacesARefusedTokenInTheCache(t *testing.T) {
+// A cached token that the API rejects is replaced, for later runs as well.
+func TestFetchReplacesARejectedTokenInTheCache(t *testing.T) {
 	srv, api, first := fetchServer(t, echo)
 	prints(t, srv, first, 1)
 	srv.Revoke(authsectest.ClientID)
@@ -148,11 +148,11 @@ func TestFetchReplacesARefusedTokenInTheCache(t *testing.T) {
 	}
 	noSecrets(t, "standard error", errs, second)
 	if code, line := failsInOneLine(t, "token"); code != 1 {
-		t.Errorf("after that: token = %d, %q, want 1: both API and server say that it is over", code, line)
+		t.Errorf("after that: token = %d, %q, want 1: both the API and the server say that the delegation ended", code, line)
 	}
 }
 
-func TestTwentyProcessesAskOnce(t *testing.T) {
+func TestTwentyProcessesFetchOnce(t *testing.T) {
 	srv, token := agent(t)
 	srv.SetLatency(300 * time.Millisecond)
 	var wg sync.WaitGroup
@@ -173,7 +173,7 @@ func TestTwentyProcessesAskOnce(t *testing.T) {
 	}
 }
 
-// A command that is killed while it asks keeps no other from asking.
+// A command that is killed during its fetch does not block others.
 func TestTokenDoesNotWaitForAProcessThatWasKilled(t *testing.T) {
 	srv, token := agent(t)
 	asked := make(chan bool, 1)
@@ -190,7 +190,7 @@ func TestTokenDoesNotWaitForAProcessThatWasKilled(t *testing.T) {
 	cmd.Wait()
 	began := time.Now()
 	prints(t, srv, token, 2)
-	if took := time.Since(began); took > 8*time.Second { // a lease that is held is waited for 10 s at least
+	if took := time.Since(began); took > 8*time.Second { // the wait for a held lease is 10 s at least
 		t.Errorf("it took %v, want no wait for the lease", took)
 	}
 }
@@ -267,7 +267,7 @@ func TestACacheWithWrongPermissionsIsLeftAlone(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			code := run(t.Context(), args, &stdout, &stderr)
 			line, rest, _ := strings.Cut(stderr.String(), "\n")
-			if code != 0 || !strings.HasPrefix(line, "authsec "+command+": going on without the cache, which -cache=false turns off: dircache: "+dir) ||
+			if code != 0 || !strings.HasPrefix(line, "authsec "+command+": the cache is not used (-cache=false turns it off): dircache: "+dir) ||
 				rest != "" && command == "token" {
 				t.Errorf("fault %d: %s = %d, %q, want 0 and one line on the cache", i, command, code, stderr.String())
 			}
@@ -321,7 +321,7 @@ func TestNoAgentIsGivenAnothersToken(t *testing.T) {
 		t.Errorf("%d and %d fetches, want 2 and 1", srv.Fetches(), other.Fetches())
 	}
 
-	// An entry in the place of another agent's is not taken for its own.
+	// An entry that was copied over another agent's is not used.
 	entries, err := filepath.Glob(filepath.Join(dir, strings.Repeat("[0-9a-f]", 64)))
 	if err != nil || len(entries) != 3 {
 		t.Fatalf("%d entries, %v, want 3", len(entries), err)
@@ -349,7 +349,7 @@ func TestNoAgentIsGivenAnothersToken(t *testing.T) {
 func TestACachedTokenThatIsAboutToExpireIsRenewedFirst(t *testing.T) {
 	srv, _ := agent(t)
 	first := srv.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: lateLife - time.Second})
-	prints(t, srv, first, 1) // the server's own word, which needs no second one
+	prints(t, srv, first, 1) // just fetched: it is not renewed
 	second := srv.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: lateLife - time.Second, Permissions: []string{"users:read"}})
 	prints(t, srv, second, 2)
 	for range 3 { // not each run
@@ -386,10 +386,10 @@ func TestACachedTokenIsPrintedIfItCantBeRenewed(t *testing.T) {
 		srv.Fail(nil)
 		forget(t, dir)
 	}
-	close(answer) // of the fetch that was left
+	close(answer) // ends the fetch that was left behind
 }
 
-// forget removes the mark of a late renewal, which has no token in it.
+// forget removes the mark of a late renewal. It has no token in it.
 func forget(t *testing.T, dir string) {
 	t.Helper()
 	entries, err := filepath.Glob(filepath.Join(dir, strings.Repeat("[0-9a-f]", 64)))
@@ -408,7 +408,7 @@ func forget(t *testing.T, dir string) {
 	}
 }
 
-func TestUsagesSayWhereTheCacheIs(t *testing.T) {
+func TestUsageSaysWhereTheCacheIs(t *testing.T) {
 	dir := home(t)
 	for _, name := range []string{"token", "fetch"} {
 		var stdout, stderr bytes.Buffer
@@ -501,7 +501,7 @@ func TestProxiesShareADirectory(t *testing.T) {
 	}
 }
 
-func TestProxyProcessesShareADirectoryWithoutBeingAsked(t *testing.T) {
+func TestProxyProcessesShareADirectoryFromTheEnvironment(t *testing.T) {
 	srv, _ := agent(t)
 	api := startAPI(t, srv, nil, nil)
 	t.Setenv("AUTHSEC_PROXY_CACHE_DIR", filepath.Join(t.TempDir(), "authsec"))

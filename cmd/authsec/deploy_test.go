@@ -73,7 +73,7 @@ func TestDeployNamesWhatExists(t *testing.T) {
 		}
 	}
 
-	// The manifest's values fit together, and the proxy takes them.
+	// The manifest's values fit together, and the proxy accepts them.
 	text := contents(t, manifest)
 	env := map[string]string{}
 	for _, m := range entry.FindAllStringSubmatch(text, -1) {
@@ -127,8 +127,8 @@ func TestDeployNamesWhatExists(t *testing.T) {
 	}
 }
 
-// The selectors are those that the agent is onboarded with in the console.
-func TestManifestIsTheSelectorsThatItTells(t *testing.T) {
+// The agent is onboarded with these selectors in the console.
+func TestManifestHasTheSelectorsThatItNames(t *testing.T) {
 	text := contents(t, manifest)
 	for selector, field := range map[string]string{
 		"k8s:ns":             "namespace: ",

@@ -21,14 +21,14 @@ import (
 
 const fetchUsage = `usage: authsec fetch [flags] URL
 
-Makes one request with the agent's token, and writes the answer's body to
-standard output and its status line to standard error. Redirects are not
-followed. It exits with 0 if the status is below 400.
+Makes one request with the agent's token. It writes the body of the answer to
+standard output, and the status line to standard error. It does not follow
+redirects. It exits with 0 if the status is below 400.
 
 `
 
-// witness is the base of the client that makes the request. It sees whether
-// the token goes along.
+// witness is the base of the client that makes the request. It notes whether the
+// token was sent.
 type witness struct {
 	own  string // the caller's own Authorization header
 	sent bool
@@ -50,14 +50,14 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return nil
 	})
 	var data *string
-	flags.Func("d", "the body: `data`, or @file, or @- for standard input, sent as they are", func(s string) error {
+	flags.Func("d", "the body: `data`, or @file, or @- for standard input; it is sent unchanged", func(s string) error {
 		data = &s
 		return nil
 	})
 	method := flags.String("X", "", "the `method`; default: GET, or POST with -d")
 	output := flags.String("o", "", "write the body to this `file`")
 	include := flags.Bool("i", false, "write the status line and headers before the body")
-	timeout := flags.Duration("timeout", time.Minute, "give up after this long, body included; 0: never")
+	timeout := flags.Duration("timeout", time.Minute, "limit for the whole request, body included; 0: none")
 	hosts := flags.String("hosts", "", "comma-separated `list` of hosts that the token may go to; default: AUTHSEC_HOSTS, or DOWNSTREAM_URL's host")
 	useCache := flags.Bool("cache", true, cacheUsage)
 	flags.Usage = func() {
@@ -83,7 +83,7 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		urls = append(urls, flags.Arg(0))
 	}
 	if len(urls) != 1 {
-		return wrong("%d URLs, want one; authsec fetch -h tells more", len(urls))
+		return wrong("%d URLs, want one; see authsec fetch -h", len(urls))
 	}
 	if *method == "" && data != nil {
 		*method = http.MethodPost
@@ -98,12 +98,12 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return wrong("%s", oneLine(plain(err).Error()))
 	}
 	if (req.URL.Scheme != "http" && req.URL.Scheme != "https") || req.URL.Host == "" {
-		return wrong("the URL has no https:// and host at its beginning")
+		return wrong("the URL does not begin with https:// and a host")
 	}
 	for _, h := range headers {
 		name, value, ok := strings.Cut(h, ":")
 		if name = strings.TrimSpace(name); !ok || name == "" {
-			return wrong("a -H has no name and colon at its beginning: write -H \"Name: value\"")
+			return wrong("a -H does not begin with a name and a colon: write -H \"Name: value\"")
 		}
 		if value = strings.TrimSpace(value); strings.EqualFold(name, "Host") {
 			req.Host = value
@@ -120,22 +120,21 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(stderr, "fetch", err, "correct the environment as named above")
 	}
-	defer src.Flush(context.Background()) // so that the next run has the token; bounded by itself
 	if *hosts != "" {
 		cfg.Hosts = strings.FieldsFunc(*hosts, func(r rune) bool { return r == ',' || r == ' ' })
 	}
 	if len(cfg.Hosts) == 0 {
-		return fail(stderr, "fetch", errors.New("no host is named that the token may go to"), "name them with -hosts, or in AUTHSEC_HOSTS or DOWNSTREAM_URL")
+		return fail(stderr, "fetch", errors.New("no host is listed that the token may go to"), "list it with -hosts, or in AUTHSEC_HOSTS, or set DOWNSTREAM_URL")
 	}
 	if data != nil {
 		if err := setBody(req, *data); err != nil {
-			return fail(stderr, "fetch", err, "see that the file of -d can be read")
+			return fail(stderr, "fetch", err, "check that the file of -d can be read")
 		}
 	}
 
 	seen := &witness{own: req.Header.Get("Authorization")}
 	client := &http.Client{
-		Transport:     &authsec.Transport{Source: src, Base: seen, Hosts: cfg.Hosts},
+		Transport:     &authsec.Transport{Source: impatient{src}, Base: seen, Hosts: cfg.Hosts},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := client.Do(req)
@@ -145,13 +144,13 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	defer resp.Body.Close()
 	fmt.Fprintln(stderr, resp.Proto, resp.Status)
 	if !seen.sent {
-		fmt.Fprintf(stderr, "authsec fetch: the token was withheld from %s, which is not among the hosts that it may go to: name it with -hosts, or in AUTHSEC_HOSTS\n", req.URL.Host)
+		fmt.Fprintf(stderr, "authsec fetch: the token was not sent to %s: list the host with -hosts, or in AUTHSEC_HOSTS, if the token belongs there\n", req.URL.Host)
 	}
 	if err := write(resp, stdout, *output, *include); err != nil {
 		return fail(stderr, "fetch", err, fetchAdvice(err))
 	}
 	if err := src.Stats().LastError; resp.StatusCode == http.StatusUnauthorized && err != nil {
-		return fail(stderr, "fetch", err, fetchAdvice(err)) // why the API was given no other token
+		return fail(stderr, "fetch", err, fetchAdvice(err)) // why there is no other token for the API
 	}
 	if resp.StatusCode >= 400 {
 		return 1
@@ -159,7 +158,7 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// setBody makes data, which may name a file, the request's body.
+// setBody sets the request's body to data, or to the file that data names.
 func setBody(req *http.Request, data string) error {
 	if req.Header.Get("Content-Type") == "" {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded") // as curl does
@@ -181,7 +180,7 @@ func setBody(req *http.Request, data string) error {
 			return err
 		}
 		open := func() (io.ReadCloser, error) { return os.Open(name) }
-		if !info.Mode().IsRegular() { // a pipe can be read once, and does not tell its length
+		if !info.Mode().IsRegular() { // a pipe can be read only once, and its length is unknown
 			req.ContentLength = -1
 			req.Body, err = open()
 			return err
@@ -227,16 +226,16 @@ func plain(err error) error {
 	return err
 }
 
-// fetchAdvice is advice in fetch's own words, where the flags have a say.
+// fetchAdvice is advice that names fetch's flags where they can help.
 func fetchAdvice(err error) string {
 	pathErr := (*os.PathError)(nil)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return "give it more time with -timeout, or see whether the server can be reached from here"
+		return "give it more time with -timeout, or check that the server can be reached from here"
 	case errors.Is(err, authsec.ErrInsecureURL):
 		return "use https, or list the host in -hosts with http:// before it"
 	case errors.As(err, &pathErr):
-		return "see that the file can be written to"
+		return "check that the file can be written to"
 	}
 	return strings.ReplaceAll(advice(err), "DOWNSTREAM_URL", "the URL")
 }

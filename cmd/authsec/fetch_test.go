@@ -17,7 +17,7 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// fetchServer is an agent's server and an API, which DOWNSTREAM_URL names.
+// fetchServer is an agent's server and an API. DOWNSTREAM_URL is the API's.
 func fetchServer(t *testing.T, h http.HandlerFunc) (srv *authsectest.Server, api *httptest.Server, token string) {
 	t.Helper()
 	srv, token = agent(t)
@@ -109,13 +109,13 @@ func TestFetchWithholdsTheTokenFromOtherHosts(t *testing.T) {
 	defer other.Close()
 	host := strings.TrimPrefix(other.URL, "http://")
 
-	if _, _, errs := runFetch(t, other.URL); authorization != "" || !strings.Contains(errs, "withheld from "+host) {
+	if _, _, errs := runFetch(t, other.URL); authorization != "" || !strings.Contains(errs, "not sent to "+host) {
 		t.Errorf("to another host: token sent %v, standard error %q, want false and a notice", authorization != "", errs)
 	}
-	if _, _, errs := runFetch(t, "-H", "Authorization: Basic eDp5", other.URL); authorization != "Basic eDp5" || !strings.Contains(errs, "withheld") {
+	if _, _, errs := runFetch(t, "-H", "Authorization: Basic eDp5", other.URL); authorization != "Basic eDp5" || !strings.Contains(errs, "not sent") {
 		t.Errorf("with the caller's own: Authorization kept %v, standard error %q, want true and a notice", authorization == "Basic eDp5", errs)
 	}
-	if _, _, errs := runFetch(t, "-hosts", "api.example.com, "+host, other.URL); authorization != "Bearer "+token || strings.Contains(errs, "withheld") {
+	if _, _, errs := runFetch(t, "-hosts", "api.example.com, "+host, other.URL); authorization != "Bearer "+token || strings.Contains(errs, "not sent") {
 		t.Errorf("with -hosts: token sent %v, standard error %q, want true and no notice", authorization == "Bearer "+token, errs)
 	}
 	authorization = ""
@@ -166,7 +166,7 @@ func TestFetchWritesToAFile(t *testing.T) {
 	}
 }
 
-// failsAfterStatus is for failures that come when the status line is out.
+// failsAfterStatus is for failures after the status line was written.
 func failsAfterStatus(t *testing.T, args ...string) (code int, line string) {
 	t.Helper()
 	code, _, errs := runFetch(t, args...)

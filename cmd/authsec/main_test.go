@@ -15,8 +15,8 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// asCommand makes the test's own binary behave as the command does, so that
-// tests can run it as a process of its own.
+// asCommand makes the test's binary run the command, so that tests can start it as a
+// process.
 const asCommand = "AUTHSEC_TEST_AS_COMMAND"
 
 // patience is how long tests wait for something that must happen.
@@ -32,10 +32,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// homes are the variables by which os.UserCacheDir goes.
+// homes are the variables that os.UserCacheDir reads.
 var homes = []string{"XDG_CACHE_HOME", "HOME", "home", "LocalAppData"}
 
-// home gives the user a home directory, and returns the cache's that is in it.
+// home gives the user a new home directory, and returns the cache's directory in it.
 func home(t *testing.T) (dir string) {
 	t.Helper()
 	above := t.TempDir()
@@ -49,7 +49,7 @@ func home(t *testing.T) (dir string) {
 	return dir
 }
 
-// command is the command as a process of its own, in this test's environment.
+// command is the command as a process, with this test's environment.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
@@ -78,8 +78,8 @@ func noSecrets(t *testing.T, what, text, token string) {
 	}
 }
 
-// failsInOneLine runs the command and returns its exit code and what it says on
-// standard error, which must be one line that says what to do.
+// failsInOneLine runs the command, and returns its exit code and standard error, which
+// must be one line that says what to do.
 func failsInOneLine(t *testing.T, args ...string) (code int, line string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer

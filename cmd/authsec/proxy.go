@@ -26,17 +26,17 @@ import (
 )
 
 const (
-	headerTimeout  = 10 * time.Second // for a request's header
-	idleTimeout    = 2 * time.Minute  // of a kept connection
+	headerTimeout  = 10 * time.Second // to read a request's header
+	idleTimeout    = 2 * time.Minute  // of an idle connection
 	maxHeaderBytes = 64 << 10         // of a request's header
-	maxIdle        = 256              // connections to the upstream that are kept
-	copyBytes      = 32 << 10         // at once, of an answer; as much as httputil's own
+	maxIdle        = 256              // idle connections to the upstream
+	copyBytes      = 32 << 10         // of the buffer for an answer; httputil uses the same size
 
-	// How long connections stay open after the signal. Shutdown closes at once those
-	// that seem idle, and a request may be on its way on one of them.
+	// How long connections stay open after the signal. Shutdown closes idle
+	// connections at once, and a program may just be sending a request on one.
 	lingerTime = 500 * time.Millisecond
 
-	flushInterval = 10 * time.Millisecond // within which an answer of known length goes out, too
+	flushInterval = 10 * time.Millisecond // after which a part of an answer of known length is sent
 )
 
 func proxy(ctx context.Context, args []string, stderr io.Writer) int {
@@ -63,11 +63,11 @@ func proxy(ctx context.Context, args []string, stderr io.Writer) int {
 	logger := newLogger(stderr, f.level)
 	share := func(*authsec.Config) {}
 	if f.cacheDir != "" {
-		store, keys, err := openCache(f.cacheDir)
+		_, shared, err := openCache(f.cacheDir)
 		if err != nil {
 			return fail(stderr, "proxy", fmt.Errorf("-cache-dir: %w", err), "choose another -cache-dir, or none")
 		}
-		share = func(cfg *authsec.Config) { cfg.Cache, cfg.CacheKeys = store, keys }
+		share = func(cfg *authsec.Config) { cfg.Cache = shared }
 	}
 	src, _, err := sourceFromEnv(logger, share)
 	if err != nil {
@@ -81,7 +81,7 @@ func proxy(ctx context.Context, args []string, stderr io.Writer) int {
 	return s.serve(ctx, stderr)
 }
 
-// newLogger logs JSON, durations in words such as 59m57s.
+// newLogger logs JSON, with durations as text such as 59m57s.
 func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
 		Level: level,
@@ -101,20 +101,20 @@ type sidecar struct {
 	log      *slog.Logger
 	handler  *httputil.ReverseProxy
 	metrics  *metrics
-	failing  atomic.Bool    // the upstream's failure was logged, and no answer has come since
-	draining atomic.Bool    // it is about to end
-	conns    atomic.Int64   // that programs have open, but for upgraded ones
-	handlers sync.WaitGroup // that run; Server.Shutdown does not wait for upgraded ones
+	failing  atomic.Bool    // a failure of the upstream was logged, and no answer has come since
+	draining atomic.Bool    // it shuts down
+	conns    atomic.Int64   // open connections of programs, without upgraded ones
+	handlers sync.WaitGroup // running ones; Server.Shutdown does not wait for upgraded connections
 
 	linger, drain  time.Duration
-	names          map[string]bool // by which it may be called, in lower case
+	names          map[string]bool // accepted Host headers, in lower case
 	ln, healthLn   net.Listener    // healthLn is nil without -health
 	server, health *http.Server
 }
 
-// upstreamTransport is how the upstream is reached: what the answer holds is
-// passed on as it is, compressed or not. headerTimeout bounds the wait for its
-// beginning, once the request is sent; 0: it has no bound.
+// upstreamTransport returns the transport to the upstream. It does not change
+// answers: compressed ones stay compressed. headerTimeout limits the wait for an
+// answer's header after the request is sent. 0: no limit.
 func upstreamTransport(headerTimeout time.Duration) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableCompression = true
@@ -130,11 +130,12 @@ func newSidecar(src *authsec.Source, upstream *url.URL, f *proxyFlags, logger *s
 		Transport: &authsec.Transport{
 			Source: src,
 			Base:   &timed{upstreamTransport(f.upstreamTimeout), s.metrics},
-			Hosts:  []string{place(upstream)},
+			Hosts:  []string{hostPattern(upstream)},
 			Retry:  authsec.RetryPolicy{MaxAttempts: f.attempts},
 		},
-		// Events and answers of unknown length go out at once in any case. To do so
-		// with the others takes a goroutine each, a tenth of a small one's cost.
+		// ReverseProxy sends events and answers of unknown length at once anyway. The
+		// flush of the other answers costs a goroutine each, about a tenth of the cost
+		// of a small answer.
 		FlushInterval: flushInterval,
 		BufferPool:    &buffers{},
 		ErrorHandler:  s.failed,
@@ -142,8 +143,8 @@ func newSidecar(src *authsec.Source, upstream *url.URL, f *proxyFlags, logger *s
 			s.failing.CompareAndSwap(true, false)
 			return nil
 		},
-		// What it tells may quote the upstream's bytes. The request's own line and a
-		// counter tell of answers that broke off.
+		// ReverseProxy's messages may quote bytes of the upstream. Answers that broke
+		// off show in the request's own log record and in a counter.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	return s
@@ -152,7 +153,7 @@ func newSidecar(src *authsec.Source, upstream *url.URL, f *proxyFlags, logger *s
 // rewrite makes the request that the upstream gets.
 func (s *sidecar) rewrite(r *httputil.ProxyRequest) {
 	r.SetURL(s.upstream)
-	r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came, well formed or not
+	r.Out.URL.RawQuery = r.In.URL.RawQuery // unchanged, well formed or not
 	for name := range r.Out.Header {
 		if strings.HasPrefix(name, "X-Forwarded-") {
 			r.Out.Header.Del(name)
@@ -160,8 +161,8 @@ func (s *sidecar) rewrite(r *httputil.ProxyRequest) {
 	}
 	r.Out.Header.Del("Authorization")
 	r.Out.Header.Del("Proxy-Authorization")
-	// ReverseProxy would announce the trailers, and send none. An intermediary may
-	// leave them out (RFC 9110, section 6.5.1).
+	// ReverseProxy would announce the trailers and then send none. An intermediary
+	// may drop them (RFC 9110, section 6.5.1).
 	r.Out.Trailer = nil
 }
 
@@ -229,8 +230,8 @@ func (s *sidecar) close() {
 	s.health.Close()
 }
 
-// serve serves until ctx ends, and then as long as requests in flight take, but
-// no longer than drain. It returns the exit code.
+// serve serves until ctx ends. Then it waits for requests in flight, at most for
+// drain. It returns the exit code.
 func (s *sidecar) serve(ctx context.Context, stderr io.Writer) int {
 	ended := make(chan error, 2)
 	go func() { ended <- s.server.Serve(s.ln) }()
@@ -242,7 +243,7 @@ func (s *sidecar) serve(ctx context.Context, stderr io.Writer) int {
 	s.log.Info("listening", "listen", s.ln.Addr().String(), "health", health, "upstream", s.upstream.Host)
 	select {
 	case err := <-ended:
-		return fail(stderr, "proxy", err, "start it again")
+		return fail(stderr, "proxy", err, "start the proxy again")
 	case <-ctx.Done():
 	}
 
@@ -251,7 +252,7 @@ func (s *sidecar) serve(ctx context.Context, stderr io.Writer) int {
 	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
 	defer cancel()
 	if s.conns.Load() > 0 {
-		select { // while each answer closes its connection
+		select { // meanwhile each answer closes its connection
 		case <-time.After(s.linger):
 		case <-ended:
 		case <-drained.Done():
@@ -275,14 +276,14 @@ func (s *sidecar) serve(ctx context.Context, stderr io.Writer) int {
 	return 0
 }
 
-// ServeHTTP serves the programs.
+// ServeHTTP serves a program's request.
 func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handlers.Add(1)
 	s.metrics.inFlight.Add(1)
 	began, seen := time.Now(), &statusWriter{ResponseWriter: w, last: &s.draining}
 	method, path, whole := r.Method, r.URL.Path, false
 	defer func() {
-		switch { // where ReverseProxy panics, the answer was cut short
+		switch { // ReverseProxy panics if the answer broke off
 		case whole:
 		case r.Context().Err() != nil:
 			seen.failure = "gone"
@@ -302,23 +303,23 @@ func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	whole = true
 }
 
-// pass serves a request, or refuses it.
+// pass forwards a request, or answers it with a problem.
 func (s *sidecar) pass(w *statusWriter, r *http.Request) {
-	refused := s.guard(r)
-	if refused == nil {
-		refused = replayable(r)
+	p := s.guard(r)
+	if p == nil {
+		p = replayable(r)
 	}
-	if refused != nil {
-		w.refuse(*refused, 0)
+	if p != nil {
+		w.refuse(*p, 0)
 		return
 	}
-	if r.ContentLength < 0 { // it may be half of a conversation
+	if r.ContentLength < 0 { // the program may read the answer while it writes the body
 		http.NewResponseController(w).EnableFullDuplex()
 	}
 	s.handler.ServeHTTP(w, r)
 }
 
-// failed answers a request that brought no answer of the upstream.
+// failed answers a request to which the upstream gave no answer.
 func (s *sidecar) failed(w http.ResponseWriter, r *http.Request, err error) {
 	seen := w.(*statusWriter)
 	if r.Context().Err() != nil { // the program has gone
@@ -340,12 +341,12 @@ func (s *sidecar) failed(w http.ResponseWriter, r *http.Request, err error) {
 	seen.refuse(p, after)
 }
 
-// statusWriter notes what a request was answered with.
+// statusWriter notes the status of the answer.
 type statusWriter struct {
 	http.ResponseWriter
-	last    *atomic.Bool // its connection takes no more requests
-	status  int          // 0: it was not answered
-	failure string       // the proxy's own word for what went wrong, if it did
+	last    *atomic.Bool // the connection is closed after the answer
+	status  int          // 0: no answer was sent
+	failure string       // what went wrong, in the proxy's own words; "": nothing did
 }
 
 func (w *statusWriter) WriteHeader(status int) {
@@ -365,7 +366,7 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Hijack notes an upgrade, whose status ReverseProxy writes by itself.
+// Hijack notes an upgrade. ReverseProxy writes its status itself.
 func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
@@ -374,10 +375,10 @@ func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// Unwrap gives http.ResponseController what it flushes.
+// Unwrap returns the writer that http.ResponseController flushes.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// refuse answers with a problem. after, if it is known, is when to try again.
+// refuse answers with a problem. after is when to try again; 0: unknown.
 func (w *statusWriter) refuse(p problem, after time.Duration) {
 	w.failure = p.Code
 	h := w.Header()

@@ -20,21 +20,20 @@ import (
 
 const proxyUsage = `usage: authsec proxy -upstream URL [flags]
 
-Gives the programs on this machine an authenticated way to one API. Instead of
-https://api.example.com/v1/x they ask for http://127.0.0.1:8081/v1/x; the agent's
-token is added here, and they never see it. The environment of "authsec help"
-says which agent it is. The token goes to -upstream alone, whatever AUTHSEC_HOSTS
-and DOWNSTREAM_URL name.
+Adds the agent's token to requests of programs on this machine to one API. The
+programs ask for http://127.0.0.1:8081/v1/x in place of https://api.example.com/v1/x,
+and never see the token. The environment says which agent it is: see "authsec help".
+The token goes only to -upstream; AUTHSEC_HOSTS and DOWNSTREAM_URL are not used.
 
-Requests that a web page may have caused are refused: those with another Host, an
+Requests that a web page may have caused are not served: those with another Host, an
 Origin, or a Sec-Fetch-Site other than none. Some WebSocket clients send an Origin
-unless they are told not to.
+by default; turn that off.
 
-A flag may be given in the environment instead, under the name beside it.
+Each flag can also be set by the environment variable beside it.
 
 `
 
-// proxyFlags is what the command line and the environment say.
+// proxyFlags are the values of the flags.
 type proxyFlags struct {
 	listen      string
 	upstream    string
@@ -50,7 +49,7 @@ type proxyFlags struct {
 	upstreamTimeout time.Duration
 }
 
-// names is a flag that may be repeated, each time with a comma-separated list.
+// names is a flag that may be repeated. Each value is a comma-separated list.
 type names []string
 
 func (n *names) String() string { return strings.Join(*n, ",") }
@@ -64,23 +63,23 @@ func (n *names) Set(s string) error {
 	return nil
 }
 
-// newProxyFlags returns the flags and where they go to.
+// newProxyFlags returns the flag set and the values that it sets.
 func newProxyFlags(stderr io.Writer) (*flag.FlagSet, *proxyFlags) {
 	f := new(proxyFlags)
 	flags := flag.NewFlagSet("authsec proxy", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8081", "`address` for the programs")
-	flags.StringVar(&f.upstream, "upstream", "", "the API's `URL`, to whose path the requests' are appended; required")
+	flags.StringVar(&f.upstream, "upstream", "", "the API's `URL`; the path of each request is appended to its path; required")
 	flags.StringVar(&f.health, "health", "", "`address` for /healthz, /readyz and /metrics, as in :8082; default: none")
-	flags.StringVar(&f.cacheDir, "cache-dir", "", "`directory` for the token, which the agent's other processes of this user on this machine are given, too; default: none")
-	flags.Var(&f.hosts, "host", "another `name` by which this proxy may be called, as in proxy.local or proxy.local:80; may be repeated, or a comma-separated list; "+
-		"browsers send Sec-Fetch-Site to localhost and loopback addresses only, so under another name a page's images get through")
-	flags.BoolVar(&f.allowRemote, "allow-remote", false, "permit a -listen address that other machines reach: whoever reaches it acts as the agent")
-	flags.BoolVar(&f.allowHTTP, "allow-http", false, "permit an -upstream with http:// that is not this machine: whoever reads the traffic has the token")
-	flags.IntVar(&f.attempts, "attempts", 4, "how often an idempotent request is sent at most, where the upstream does not answer, or with 429, 500, 502, 503 or 504")
-	flags.DurationVar(&f.drain, "drain", 25*time.Second, "how long requests in flight may take to end after SIGTERM")
-	flags.DurationVar(&f.upstreamTimeout, "upstream-timeout", 10*time.Minute, "how long the upstream may take to begin its answer, each time that it is asked; 0: as long as the program waits")
-	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "least `level` that is logged: debug (one line a request), info, warn or error")
+	flags.StringVar(&f.cacheDir, "cache-dir", "", "`directory` that shares the token with the agent's other processes of this user on this machine; default: none")
+	flags.Var(&f.hosts, "host", "another `name` that programs may use for this proxy, as in proxy.local or proxy.local:80; may be repeated, or a comma-separated list; "+
+		"browsers send Sec-Fetch-Site only to localhost and loopback addresses, so under another name requests for a page's images are served")
+	flags.BoolVar(&f.allowRemote, "allow-remote", false, "permit a -listen address that other machines can reach: whoever reaches it acts as the agent")
+	flags.BoolVar(&f.allowHTTP, "allow-http", false, "permit an -upstream with http:// on another machine: whoever can read the traffic has the token")
+	flags.IntVar(&f.attempts, "attempts", 4, "how often an idempotent request is sent at most, if the upstream does not answer, or answers with a transient status such as 503")
+	flags.DurationVar(&f.drain, "drain", 25*time.Second, "how long requests in flight may take after SIGTERM")
+	flags.DurationVar(&f.upstreamTimeout, "upstream-timeout", 10*time.Minute, "how long the upstream may take to begin its answer, for each attempt; 0: as long as the program waits")
+	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "lowest `level` that is logged: debug (one line a request), info, warn or error")
 	flags.Usage = func() {
 		fmt.Fprint(stderr, proxyUsage)
 		flags.VisitAll(func(f *flag.Flag) {
@@ -96,12 +95,12 @@ func newProxyFlags(stderr io.Writer) (*flag.FlagSet, *proxyFlags) {
 
 const envPrefix = "AUTHSEC_PROXY_"
 
-// envName is the environment variable that stands for a flag.
+// envName returns the environment variable that sets a flag.
 func envName(flagName string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
 }
 
-// fromEnv sets the flags that the command line left out as the environment says.
+// fromEnv sets flags from the environment, if the command line does not set them.
 func fromEnv(flags *flag.FlagSet) error {
 	given := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -118,17 +117,17 @@ func fromEnv(flags *flag.FlagSet) error {
 	return err
 }
 
-// check says what is wrong with the flags' values, and returns the upstream's URL.
+// check returns the upstream's URL, or what is wrong with the flags.
 func (f *proxyFlags) check() (*url.URL, error) {
-	u, err := url.Parse(f.upstream)
+	u, err := hosts.ParseURL(f.upstream, "https://api.example.com")
 	switch {
 	case f.upstream == "":
 		return nil, errors.New("-upstream is not set: it is the API's URL, such as https://api.example.com")
-	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || strings.Contains(u.Host, "*"):
-		return nil, errors.New("-upstream is not a URL like https://api.example.com")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("-upstream may have no user name, password, query or fragment")
-	case u.Scheme == "http" && !f.allowHTTP && !hosts.Loopback(u.Hostname()):
+	case err != nil:
+		return nil, fmt.Errorf("-upstream %w", err)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("-upstream has a query or a fragment, which does not belong there")
+	case u.Scheme == "http" && !f.allowHTTP && !isLocal(u):
 		return nil, fmt.Errorf("-upstream would send the token over plain HTTP to %s: use https, or -allow-http if its network is to be trusted", u.Host)
 	case f.attempts < 1:
 		return nil, errors.New("-attempts is below 1")
@@ -137,7 +136,7 @@ func (f *proxyFlags) check() (*url.URL, error) {
 	case f.upstreamTimeout < 0:
 		return nil, errors.New("-upstream-timeout is negative")
 	}
-	if _, err := hosts.Parse([]string{place(u)}); err != nil {
+	if _, err := hosts.Parse([]string{hostPattern(u)}); err != nil {
 		return nil, fmt.Errorf("-upstream: its host %s", strings.TrimSuffix(err.Error(), ": "+hosts.Syntax))
 	}
 	if addr, err := net.ResolveTCPAddr("tcp", f.listen); err != nil {
@@ -148,10 +147,14 @@ func (f *proxyFlags) check() (*url.URL, error) {
 	return u, nil
 }
 
-// place is the upstream as [authsec.Transport] lists it.
-func place(upstream *url.URL) string {
-	if upstream.Scheme == "http" && !hosts.Loopback(upstream.Hostname()) {
-		return "http://" + upstream.Host // -allow-http was given
+// isLocal reports whether plain HTTP to the upstream stays on this machine, as the
+// sidecar's [authsec.Transport] decides it: its Base is a timed.
+func isLocal(upstream *url.URL) bool { return hosts.Local(upstream, new(timed)) }
+
+// hostPattern is the upstream's entry in Transport.Hosts.
+func hostPattern(upstream *url.URL) string {
+	if upstream.Scheme == "http" && !isLocal(upstream) {
+		return "http://" + upstream.Host // -allow-http is set
 	}
 	return upstream.Host
 }

@@ -20,11 +20,11 @@ import (
 	"github.com/authsec-go/authsec"
 )
 
-// maxReplay is how long a request's body may be, in bytes, to be kept so that
-// it can be sent again.
+// maxReplay is the largest request body, in bytes, that is kept so that it can be
+// sent again.
 const maxReplay = 64 << 10
 
-// problem is what the proxy itself answers: fixed words, and so no secret.
+// problem is an answer of the proxy itself. It has fixed words, so no secret.
 type problem struct {
 	status int
 	Code   string `json:"error"`
@@ -32,28 +32,28 @@ type problem struct {
 }
 
 var (
-	badMethod  = problem{http.StatusMethodNotAllowed, "method_not_allowed", "CONNECT and TRACE are not served: ask for the API's path here, with its own method"}
-	badForm    = problem{http.StatusBadRequest, "not_a_forward_proxy", "ask for a path, not for a URL: put this proxy's address in place of the API's, and do not set HTTP_PROXY to it"}
-	badHost    = problem{http.StatusMisdirectedRequest, "wrong_host", "call this proxy by its own address, or name the Host in its -host"}
-	webPage    = problem{http.StatusForbidden, "web_page", "requests of web pages are not served: send neither Origin nor Sec-Fetch-Site"}
-	dotSegment = problem{http.StatusBadRequest, "dot_segment", "write the path without . and .. in it"}
+	badMethod  = problem{http.StatusMethodNotAllowed, "method_not_allowed", "CONNECT and TRACE are not served: ask for the API's path, with the method that the API wants"}
+	badForm    = problem{http.StatusBadRequest, "not_a_forward_proxy", "ask for a path, not for a URL: use this proxy's address in place of the API's, and do not set HTTP_PROXY to it"}
+	badHost    = problem{http.StatusMisdirectedRequest, "wrong_host", "use the proxy's own address, or add the Host to its -host"}
+	webPage    = problem{http.StatusForbidden, "web_page", "requests of web pages are not served: do not send Origin or Sec-Fetch-Site"}
+	dotSegment = problem{http.StatusBadRequest, "dot_segment", "write the path without the segments . and .."}
 	brokenBody = problem{http.StatusBadRequest, "broken_body", "send the whole body that Content-Length announces"}
 )
 
-// ownNames are the Host headers with which the proxy may be called.
+// ownNames returns the Host headers that the proxy accepts.
 func ownNames(listen string, addr net.Addr, extra []string) map[string]bool {
 	own := map[string]bool{}
 	_, port, _ := net.SplitHostPort(addr.String())
 	add := func(host string) {
 		own[strings.ToLower(net.JoinHostPort(host, port))] = true
-		if port == "80" { // which clients leave out
+		if port == "80" { // clients leave it out
 			own[strings.ToLower(strings.TrimSuffix(net.JoinHostPort(host, port), ":80"))] = true
 		}
 	}
 	add("localhost")
 	add("127.0.0.1")
 	add("::1")
-	// 0.0.0.0 and :: are nobody's name: to browsers they are this machine.
+	// 0.0.0.0 and :: are no names: browsers take them for this machine.
 	if host, _, err := net.SplitHostPort(listen); err == nil && host != "" && !net.ParseIP(host).IsUnspecified() {
 		add(host)
 	}
@@ -66,11 +66,11 @@ func ownNames(listen string, addr net.Addr, extra []string) map[string]bool {
 	return own
 }
 
-// guard says why a request is not served; nil: it is.
+// guard says why a request is not served. nil: it is served.
 //
-// A web page can send requests to this machine, too. One that was rebound to
-// this address in the DNS has its own name in Host; any other sends an Origin,
-// or Sec-Fetch-Site, which http.CrossOriginProtection would let pass with GET.
+// A web page can also send requests to this machine. After DNS rebinding, its
+// requests have the page's own name in Host. Otherwise they have an Origin or a
+// Sec-Fetch-Site. http.CrossOriginProtection would let those pass with GET.
 func (s *sidecar) guard(r *http.Request) *problem {
 	switch {
 	case strings.EqualFold(r.Method, http.MethodConnect) || strings.EqualFold(r.Method, http.MethodTrace):
@@ -82,7 +82,7 @@ func (s *sidecar) guard(r *http.Request) *problem {
 	case len(r.Header["Origin"]) > 0:
 		return &webPage
 	case strings.Trim(s.upstream.Path, "/") != "" && hasDotSegment(r.URL.Path):
-		return &dotSegment // it may lead out of the upstream's path
+		return &dotSegment // the path may leave the upstream's path
 	}
 	for _, site := range r.Header["Sec-Fetch-Site"] {
 		if site != "none" {
@@ -92,8 +92,8 @@ func (s *sidecar) guard(r *http.Request) *problem {
 	return nil
 }
 
-// hasDotSegment reports whether a decoded path has a segment . or .. in it.
-// Some servers cut off what follows a semicolon before they look.
+// hasDotSegment reports whether a decoded path has a segment . or .. in it. Some
+// servers drop what follows a semicolon first.
 func hasDotSegment(path string) bool {
 	for segment := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
 		if segment, _, _ = strings.Cut(segment, ";"); segment == "." || segment == ".." {
@@ -103,8 +103,8 @@ func hasDotSegment(path string) bool {
 	return false
 }
 
-// replayable makes a short body one that can be sent again. A body whose length
-// is not known is not waited for, and can be sent again if it has ended.
+// replayable makes a short body one that can be sent again. It does not wait for a
+// body of unknown length: that can be sent again once it was read to its end.
 func replayable(r *http.Request) *problem {
 	switch n := r.ContentLength; {
 	case n == 0 || n > maxReplay:
@@ -122,7 +122,7 @@ func replayable(r *http.Request) *problem {
 	return nil
 }
 
-// recorder keeps what is read through it, as long as it is short.
+// recorder keeps what is read through it, up to maxReplay bytes.
 type recorder struct {
 	io.ReadCloser
 	mu    sync.Mutex // guards what follows
@@ -154,13 +154,13 @@ func (c *recorder) again() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(c.kept)), nil
 }
 
-// diagnose says what to answer for an error of the transport, and whether it is
-// one of the upstream's.
+// diagnose returns the answer to an error of the transport, and whether the
+// upstream caused the error.
 func diagnose(err error) (p problem, ofUpstream bool) {
 	var e *authsec.Error
-	timeout, isNet := false, net.Error(nil)
-	if errors.As(err, &isNet) {
-		timeout = isNet.Timeout()
+	timeout := errors.Is(err, context.DeadlineExceeded)
+	if t := interface{ Timeout() bool }(nil); errors.As(err, &t) {
+		timeout = timeout || t.Timeout()
 	}
 	switch {
 	case errors.Is(err, authsec.ErrNotDelegated):
@@ -173,17 +173,17 @@ func diagnose(err error) (p problem, ofUpstream bool) {
 		return problem{http.StatusBadGateway, "invalid_client_id", advice(err)}, false
 	case errors.Is(err, authsec.ErrInvalidResponse):
 		return problem{http.StatusBadGateway, "invalid_response", advice(err)}, false
-	case errors.As(err, &e) && (timeout || errors.Is(err, context.DeadlineExceeded)):
-		return problem{http.StatusGatewayTimeout, "authsec_timeout", "the AuthSec server did not answer in time: check AUTHSEC_BASE_URL, and whether it can be reached from here"}, false
+	case errors.As(err, &e) && timeout:
+		return problem{http.StatusGatewayTimeout, "authsec_timeout", "the AuthSec server did not answer in time: check AUTHSEC_BASE_URL, and whether the server can be reached from here"}, false
 	case errors.As(err, &e):
-		return problem{http.StatusServiceUnavailable, "authsec_unavailable", "the AuthSec server gave no token: check AUTHSEC_BASE_URL, and whether it can be reached from here"}, false
-	case timeout || errors.Is(err, context.DeadlineExceeded):
-		return problem{http.StatusGatewayTimeout, "upstream_timeout", "the API did not answer in time: check -upstream, and whether it can be reached from here"}, true
+		return problem{http.StatusServiceUnavailable, "authsec_unavailable", "the AuthSec server gave no token: check AUTHSEC_BASE_URL, and whether the server can be reached from here"}, false
+	case timeout:
+		return problem{http.StatusGatewayTimeout, "upstream_timeout", "the API did not answer in time: check -upstream, and whether the API can be reached from here"}, true
 	}
-	return problem{http.StatusBadGateway, "upstream_failed", "the API could not be reached, or broke off: check -upstream, and whether it can be reached from here"}, true
+	return problem{http.StatusBadGateway, "upstream_failed", "the API could not be reached, or its answer broke off: check -upstream, and whether the API can be reached from here"}, true
 }
 
-// retryAfter is how long no token can be expected, or 0 if that is not known.
+// retryAfter is the time until a token can be expected; 0: unknown.
 func retryAfter(err error, nextFetch time.Time) time.Duration {
 	if !nextFetch.IsZero() {
 		return max(0, time.Until(nextFetch))
@@ -194,9 +194,9 @@ func retryAfter(err error, nextFetch time.Time) time.Duration {
 	return 0
 }
 
-// describe is what may be logged of the upstream's failure. Errors of which it
-// is not known that they quote none of the upstream's bytes, which may echo the
-// token, are told by their type.
+// describe returns what may be logged about a failure of the upstream. Only some
+// errors are known to quote no bytes of the upstream, which may contain the token.
+// Of all others it returns the type.
 func describe(err error) string {
 	op, dns, cert := (*net.OpError)(nil), (*net.DNSError)(nil), (*tls.CertificateVerificationError)(nil)
 	switch {

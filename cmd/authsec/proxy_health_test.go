@@ -192,7 +192,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 		`authsec_token_fetches_total`:                               2,
 		`authsec_token_fetch_failures_total`:                        0,
 		`authsec_token_renewals_total`:                              1,
-		`authsec_token_refusals_total`:                              1,
+		`authsec_token_rejections_total`:                            1,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s = %v, there %v, want %v", name, v, ok, want)

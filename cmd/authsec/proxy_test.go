@@ -31,7 +31,7 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// logBuffer is a standard error that tells of the proxy's addresses.
+// logBuffer is a standard error that finds the proxy's addresses in the log.
 type logBuffer struct {
 	mu        sync.Mutex
 	text      bytes.Buffer
@@ -91,7 +91,7 @@ func startProxy(t testing.TB, upstream string, args ...string) *running {
 	return p
 }
 
-// startAPI is a protected API, before which h, if it isn't nil, sees requests as they come.
+// startAPI is a protected API. before, if not nil, sees each request first.
 func startAPI(t testing.TB, srv *authsectest.Server, next, before http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	var h http.Handler
@@ -109,7 +109,7 @@ func startAPI(t testing.TB, srv *authsectest.Server, next, before http.HandlerFu
 	return api
 }
 
-// client follows no redirects, and waits for no longer than tests do.
+// client follows no redirects, and waits no longer than patience.
 var client = &http.Client{
 	Timeout:       patience,
 	Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
@@ -240,7 +240,7 @@ func TestProxyServesUnderItsOwnNames(t *testing.T) {
 			t.Errorf("Host %s: status %d for the path %s, want 200 for /..//x", host, resp.StatusCode, path)
 		}
 	}
-	// A path is no host, whatever it looks like.
+	// A path is never a host, whatever it looks like.
 	if _, _, resp := raw(t, p.addr, "GET //evil.example/x HTTP/1.1\r\nHost: "+p.addr+"\r\n\r\n"); resp.StatusCode != 200 || path != "//evil.example/x" {
 		t.Errorf("status %d for the path %s, want 200 for //evil.example/x at the upstream", resp.StatusCode, path)
 	}
@@ -309,7 +309,7 @@ func TestProxyReplaysShortBodiesAfterARevocation(t *testing.T) {
 		if resp.StatusCode != tc.status || sent != tc.sent || (tc.status == 200 && string(got) != body) {
 			t.Errorf("%s: status %d, sent %d times, %d bytes back, want %d, %d, %d", tc.name, resp.StatusCode, sent, len(got), tc.status, tc.sent, len(body))
 		}
-		p.stop() // renewals are bounded: the next one's is another proxy's first
+		p.stop() // the number of fetches is limited: the next case starts another proxy
 		p = startProxy(t, api.URL)
 	}
 }
@@ -325,7 +325,7 @@ func TestProxyPassesBodiesOnAsTheyCome(t *testing.T) {
 		}
 	}, nil)
 	p := startProxy(t, api.URL)
-	// Over a connection of its own: http.Transport reads no answer before it has sent all.
+	// This needs a raw connection: http.Transport does not read the answer before the whole request is sent.
 	conn, _, resp := raw(t, p.addr, "POST / HTTP/1.1\r\nHost: "+p.addr+"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n")
 	answer := bufio.NewReader(resp.Body)
 	for _, next := range []string{"two", ""} {
@@ -377,7 +377,7 @@ func TestProxyPassesEventsOnOneByOne(t *testing.T) {
 	}
 }
 
-// Where the token does not go, Transport leaves Authorization as it is.
+// If the token does not go along, Transport does not change Authorization.
 func TestProxyStripsTheCallersCredentialsEvenWithoutAToken(t *testing.T) {
 	in := httptest.NewRequest(http.MethodGet, "/", nil)
 	in.Header.Set("Authorization", "Bearer mine")
@@ -391,7 +391,7 @@ func TestProxyStripsTheCallersCredentialsEvenWithoutAToken(t *testing.T) {
 	}
 }
 
-// upgraded is an API that echoes, once its protocol is switched.
+// upgraded is an API that echoes after the switch of protocols.
 func upgraded(w http.ResponseWriter, r *http.Request) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -459,7 +459,7 @@ func TestProxyAnswersFailuresWithWhatToDo(t *testing.T) {
 		{"rate limited", open.URL, authsectest.Answer(429, `{"error":"Rate limit exceeded"}`, "Retry-After", "7"), 503, "rate_limited", true},
 		{"AuthSec not able", open.URL, authsectest.Answer(501, "{}"), 503, "authsec_unavailable", true},
 		{"credential wanted", open.URL, authsectest.Answer(401, `{"error":"x"}`), 502, "unauthorized", false},
-		{"client ID refused", open.URL, authsectest.Answer(400, `{"error":"Invalid client_id format"}`), 502, "invalid_client_id", false},
+		{"client ID not accepted", open.URL, authsectest.Answer(400, `{"error":"Invalid client_id format"}`), 502, "invalid_client_id", false},
 		{"no AuthSec server", open.URL, authsectest.Answer(200, "<html>"+token), 502, "invalid_response", false},
 		{"upstream gone", gone.URL, nil, 502, "upstream_failed", false},
 	} {
@@ -492,7 +492,7 @@ func TestProxyAnswersForAnUpstreamThatDoesNot(t *testing.T) {
 		<-r.Context().Done()
 	}, nil)
 	p := startProxy(t, api.URL, "-upstream-timeout", "50ms")
-	// Only the wait for the answer counts, not the body's way there.
+	// The time-out is for the answer, not for sending the body.
 	pr, pw := io.Pipe()
 	go func() {
 		io.WriteString(pw, "slow ")
@@ -613,7 +613,7 @@ func TestProxyLogsNoSecretsAndOneLineARequestAtDebug(t *testing.T) {
 		if r.URL.Path != "/garbage" {
 			return
 		}
-		// An upstream that sends the token back where no answer is.
+		// The upstream sends the token back outside of an answer.
 		conn, rw, _ := http.NewResponseController(w).Hijack()
 		fmt.Fprintf(rw, "%s\r\n\r\n", r.Header.Get("Authorization"))
 		rw.Flush()
@@ -652,7 +652,7 @@ func TestProxyLogsNoSecretsAndOneLineARequestAtDebug(t *testing.T) {
 	}
 }
 
-// net/http's Transport logs what comes on a connection that waits for nothing.
+// net/http's Transport logs data that comes on an idle connection.
 func TestProxyLogsNothingThatTheUpstreamSendsUnasked(t *testing.T) {
 	srv, token := agent(t)
 	answered, closed := make(chan bool), make(chan bool)
@@ -778,11 +778,13 @@ func TestProxyRefusesWhatWouldExposeTheToken(t *testing.T) {
 		want string
 	}{
 		{nil, 2, "-upstream is not set"},
-		{[]string{"-upstream", "api.example.com"}, 2, "not a URL"},
-		{[]string{"-upstream", "https://*.example.com"}, 2, "not a URL"},
+		{[]string{"-upstream", "api.example.com"}, 2, "has no https://"},
+		{[]string{"-upstream", "https://%zz"}, 2, "not a URL like https://api.example.com"},
+		{[]string{"-upstream", "https://*.example.com"}, 2, "no host name has"},
 		{[]string{"-upstream", "https://user:secret@api.example.com"}, 2, "password"},
 		{[]string{"-upstream", "https://api.example.com/?key=secret"}, 2, "query"},
 		{[]string{"-upstream", "http://api.example.com"}, 2, "-allow-http"},
+		{[]string{"-upstream", "http://LOCALHOST:1"}, 2, "-allow-http"}, // a proxy may take it
 		{[]string{"-upstream", "https://api.example.com:"}, 2, "no valid port"},
 		{[]string{"-upstream", "https://bücher.example"}, 2, "xn--"},
 		{[]string{"-upstream", "http://localhost:1", "-listen", "127.0.0.1:0", "-host", "localhost:1"}, 1, "this proxy itself"},

@@ -19,12 +19,13 @@ import (
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/internal/wire"
 )
 
-// smokeTimeout bounds the whole run.
+// smokeTimeout limits the whole run.
 const smokeTimeout = time.Minute
 
-// report is what a run has to say, as -json prints it.
+// report is the result of a run, as -json prints it.
 type report struct {
 	OK          bool       `json:"ok"`
 	Server      string     `json:"server"` // its URL, or "embedded"
@@ -47,18 +48,18 @@ type smoker struct {
 	ctx      context.Context
 	report   report
 	clientID string
-	each     func(step) // is told of each step when it is done
-	sent     bool       // the last call's token was sent
+	each     func(step) // called after each step
+	sent     bool       // the last call sent the token
 }
 
-// RoundTrip is the base of the client that calls the API. It sees whether the
-// token goes along.
+// RoundTrip is the base of the client that calls the API. It notes whether the
+// token is sent.
 func (s *smoker) RoundTrip(req *http.Request) (*http.Response, error) {
 	s.sent = s.sent || req.Header.Get("Authorization") != ""
 	return http.DefaultTransport.RoundTrip(req)
 }
 
-// failure is a step's error with what to do about it.
+// failure is a step's error, and what to do about it.
 type failure struct {
 	error
 	do string
@@ -131,7 +132,7 @@ func (s *smoker) server() string {
 	return s.report.Server
 }
 
-// step does one step, and has its outcome reported.
+// step does one step and reports its outcome.
 func (s *smoker) step(name string, do func() (detail string, err error)) error {
 	detail, err := do()
 	st := step{Name: name, OK: err == nil, Detail: s.hide(detail)}
@@ -143,8 +144,8 @@ func (s *smoker) step(name string, do func() (detail string, err error)) error {
 	return err
 }
 
-// hide shortens the client ID, wherever text has it: on older servers it is
-// all it takes to get the token, and a smoke test's output is passed around.
+// hide shortens the client ID wherever it is in text. On older servers the client
+// ID alone gets the token, and people share the output of a smoke test.
 func (s *smoker) hide(text string) string {
 	if len(s.clientID) <= 8 {
 		return text
@@ -152,7 +153,7 @@ func (s *smoker) hide(text string) string {
 	return regexp.MustCompile("(?i)"+regexp.QuoteMeta(s.clientID)).ReplaceAllLiteralString(text, s.clientID[:8]+"…")
 }
 
-// token is the step that gets a token and tells what it stands for.
+// token is the step that gets a token. It reports what is delegated.
 func (s *smoker) token(src *authsec.Source) error {
 	return s.step("token", func() (string, error) {
 		d, err := src.Delegation(s.ctx)
@@ -164,14 +165,14 @@ func (s *smoker) token(src *authsec.Source) error {
 		s.report.ExpiresAt = &expiry
 		permissions := strings.Join(d.Permissions, " ")
 		if permissions == "" {
-			permissions = "(none told)"
+			permissions = "(none)"
 		}
 		return fmt.Sprintf("%s; permissions %s; expires %s, in %v", d.SPIFFEID, permissions,
 			expiry.UTC().Format(time.RFC3339), time.Until(expiry).Round(time.Second)), nil
 	})
 }
 
-// call is a step that calls the API and expects this many fetches for it.
+// call is a step that calls the API. It expects this many fetches.
 func (s *smoker) call(name string, src *authsec.Source, client *http.Client, url string, fetches uint64) error {
 	return s.step(name, func() (string, error) {
 		before := src.Stats().Fetches
@@ -190,23 +191,23 @@ func (s *smoker) call(name string, src *authsec.Source, client *http.Client, url
 		detail := fmt.Sprintf("GET %s://%s%s: %s; fetches: %d", req.URL.Scheme, req.URL.Host, req.URL.Path, resp.Status, made)
 		switch {
 		case !s.sent:
-			return "", failure{errors.New(detail + "; the token was not sent"), "name the host of DOWNSTREAM_URL in AUTHSEC_HOSTS, which is where the token may go"}
+			return "", failure{errors.New(detail + "; the token was not sent"), "list the host of DOWNSTREAM_URL in AUTHSEC_HOSTS"}
 		case resp.StatusCode == http.StatusUnauthorized:
-			return "", failure{errors.New(detail), "the API refused the token: see that it trusts this AuthSec server"}
+			return "", failure{errors.New(detail), "the API rejected the token: check that it trusts this AuthSec server"}
 		case resp.StatusCode == http.StatusForbidden:
-			return "", failure{errors.New(detail), "the API accepts the token but not the action: have an admin delegate the permission that it wants"}
+			return "", failure{errors.New(detail), "the API accepts the token, but does not permit the action: ask an admin to delegate the permission"}
 		case resp.StatusCode >= 400:
-			return "", failure{errors.New(detail), "the API does not answer this URL: check DOWNSTREAM_URL"}
+			return "", failure{errors.New(detail), "the API has no good answer for this URL: check DOWNSTREAM_URL"}
 		case made != fetches:
-			return "", failure{fmt.Errorf("%s, want %d", detail, fetches), "the token was not taken from the cache: see whether it has expired or was renewed meanwhile, and run the smoke test again"}
+			return "", failure{fmt.Errorf("%s, want %d", detail, fetches), "the cached token was not used: it may have expired or been renewed in between; run the smoke test again"}
 		}
 		return detail, nil
 	})
 }
 
-// environment runs against the server that the environment names.
+// environment runs against the server in the environment.
 func (s *smoker) environment() error {
-	s.clientID = strings.TrimSpace(os.Getenv("AUTHSEC_AGENT_CLIENT_ID"))
+	s.clientID = wire.CanonicalID(strings.TrimSpace(os.Getenv("AUTHSEC_AGENT_CLIENT_ID")))
 	var src *authsec.Source
 	var cfg authsec.Config
 	downstream := strings.TrimSpace(os.Getenv("DOWNSTREAM_URL"))
@@ -219,7 +220,7 @@ func (s *smoker) environment() error {
 			return "", failure{err, "correct the environment as named above"}
 		}
 		s.report.Server = cfg.BaseURL
-		return fmt.Sprintf("agent %s at %s", cfg.ClientID, cfg.BaseURL), nil
+		return fmt.Sprintf("agent %s at %s", s.clientID, cfg.BaseURL), nil
 	})
 	if err != nil {
 		return err
@@ -233,7 +234,7 @@ func (s *smoker) environment() error {
 			return "", failure{err, advice(err)}
 		}
 		if made := src.Stats().Fetches - before; made != 0 {
-			return "", failure{fmt.Errorf("the token again; fetches: %d, want 0", made), "the token was not taken from the cache: see whether it is about to expire, and run the smoke test again"}
+			return "", failure{fmt.Errorf("the token again; fetches: %d, want 0", made), "the cached token was not used: it may be about to expire; run the smoke test again"}
 		}
 		return "the token again; fetches: 0", nil
 	})
@@ -247,7 +248,7 @@ func (s *smoker) environment() error {
 	return s.call("call again", src, client, downstream, 0)
 }
 
-// embedded runs against a server and a protected API of its own.
+// embedded runs against its own server and protected API.
 func (s *smoker) embedded() error {
 	const undelegated = "0b5e9c34-6f0e-4b7c-8c1d-2f3a4b5c6d7e"
 	s.clientID = authsectest.ClientID
@@ -277,7 +278,7 @@ func (s *smoker) embedded() error {
 	}
 	srv.Revoke(s.clientID)
 	srv.Delegate(s.clientID, granted)
-	if err := s.call("revoked, anew", src, client, url, 1); err != nil {
+	if err := s.call("re-delegated", src, client, url, 1); err != nil {
 		return err
 	}
 	return s.step("no delegation", func() (string, error) {
@@ -288,27 +289,27 @@ func (s *smoker) embedded() error {
 		if _, err = other.TokenContext(s.ctx); !errors.Is(err, authsec.ErrNotDelegated) {
 			return "", fmt.Errorf("an agent without a delegation got error %v, want ErrNotDelegated", err)
 		}
-		return "as it should, an agent without one fails: " + err.Error(), nil
+		return "an agent without a delegation fails, as it should: " + err.Error(), nil
 	})
 }
 
-// advice says in one line what to do about an error.
+// advice returns one line about what to do about an error.
 func advice(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
-		return "it was interrupted: run it again"
+		return "the run was interrupted: run it again"
 	case errors.Is(err, authsec.ErrNotDelegated):
-		return "in the AuthSec console, under Trust Delegation, create a delegation for this agent; check AUTHSEC_AGENT_CLIENT_ID"
+		return "ask an admin to delegate to this agent (AuthSec console, Trust Delegation); check AUTHSEC_AGENT_CLIENT_ID"
 	case errors.Is(err, authsec.ErrUnauthorized):
-		return "set AUTHSEC_API_TOKEN, or AUTHSEC_API_TOKEN_FILE, to a credential that this server accepts"
+		return "set AUTHSEC_API_TOKEN or AUTHSEC_API_TOKEN_FILE to a credential that this server accepts"
 	case errors.Is(err, authsec.ErrInvalidClientID):
 		return "set AUTHSEC_AGENT_CLIENT_ID to the client ID from the agent's page in the AuthSec console"
 	case errors.Is(err, authsec.ErrRateLimited):
-		return "wait a minute and run it again; all agents behind one address share the server's limit"
+		return "wait two minutes and run it again; all agents behind one IP address share the server's limit"
 	case errors.Is(err, authsec.ErrInsecureURL):
 		return "use https in DOWNSTREAM_URL, or list its host in AUTHSEC_HOSTS with http:// before it"
 	case errors.Is(err, authsec.ErrInvalidResponse):
 		return "check that AUTHSEC_BASE_URL is the AuthSec server's root"
 	}
-	return "check that the server of AUTHSEC_BASE_URL, and the one of DOWNSTREAM_URL, can be reached from here"
+	return "check that the servers of AUTHSEC_BASE_URL and DOWNSTREAM_URL can be reached from here"
 }

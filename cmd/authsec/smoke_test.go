@@ -84,6 +84,7 @@ func TestSmokeOnARealServer(t *testing.T) {
 		{"token alone", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": authsectest.ClientID}, 0, ""},
 		{"with an API", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": authsectest.ClientID, "DOWNSTREAM_URL": api.URL + "/x"}, 0, ""},
 		{"no client ID", nil, 1, "correct the environment"},
+		{"client ID in another form", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": "{" + strings.ToUpper(strings.ReplaceAll(authsectest.ClientID, "-", "")) + "}"}, 0, ""},
 		{"not delegated", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": undelegated}, 1, "Trust Delegation"},
 		{"malformed client ID", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": "no-uuid-at-all"}, 1, "AUTHSEC_AGENT_CLIENT_ID"},
 		{"permission missing", map[string]string{"AUTHSEC_AGENT_CLIENT_ID": weak, "DOWNSTREAM_URL": api.URL}, 1, "permission"},
@@ -103,7 +104,7 @@ func TestSmokeOnARealServer(t *testing.T) {
 			if !strings.Contains(got.Do, tc.do) || (tc.do == "") != (got.Do == "") {
 				t.Errorf("advice = %q, want it to name %q", got.Do, tc.do)
 			}
-			if strings.Contains(out, "eyJ") || strings.Contains(out, authsectest.ClientID) {
+			if strings.Contains(out, "eyJ") || strings.Contains(strings.ToLower(strings.ReplaceAll(out, "-", "")), strings.ReplaceAll(authsectest.ClientID, "-", "")) {
 				t.Error("the output holds a token or a whole client ID")
 			}
 		})

@@ -21,24 +21,24 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// tokenTimeout bounds a whole run of token.
+// tokenTimeout limits a whole run of token.
 const tokenTimeout = time.Minute
 
 // tokenReport is what token -json prints.
 type tokenReport struct {
 	Token     string          `json:"token"`
 	ExpiresAt time.Time       `json:"expires_at"`
-	Claims    json.RawMessage `json:"claims"` // not verified; null if the token is no JWT
+	Claims    json.RawMessage `json:"claims"` // not verified; null if the token is not a JWT
 }
 
 func token(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("authsec token", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	asJSON := flags.Bool("json", false, "print one JSON object with the token, its expiry and its claims")
-	renew := flags.Bool("renew", false, "ask the server now, whatever the cache has: after a new delegation, or for a token that was refused")
+	renew := flags.Bool("renew", false, "ask the server now, whatever is cached: after a new delegation, or if an API rejected the token")
 	useCache := flags.Bool("cache", true, cacheUsage)
 	flags.Usage = func() {
-		fmt.Fprint(stderr, "usage: authsec token [-json] [-renew] [-cache=false]\n\nPrints the agent's token, which is a secret.\n\n"+whereCached()+"\n")
+		fmt.Fprint(stderr, "usage: authsec token [-json] [-renew] [-cache=false]\n\nPrints the agent's token. It is a secret.\n\n"+whereCached()+"\n")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -61,19 +61,18 @@ func token(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
-	defer src.Flush(context.Background()) // so that the next run has it; bounded by itself
 	var t *oauth2.Token
 	if *renew {
-		t, err = src.Renew(ctx, nil)
+		t, err = src.Refresh(ctx)
 	} else {
-		t, err = src.TokenContext(ctx)
+		t, err = impatient{src}.TokenContext(ctx)
 	}
 	if err != nil {
 		return fail(stderr, "token", err, advice(err))
 	}
 	t = renewLate(ctx, cache, src, cfg, t)
 	if isTerminal(stdout) {
-		fmt.Fprintln(stderr, "authsec token: this token is a secret, and standard output is a terminal: whoever sees it can use it until it expires")
+		fmt.Fprintln(stderr, "authsec token: standard output is a terminal, and this token is a secret: whoever sees it can use it until it expires")
 	}
 	if !*asJSON {
 		_, err = fmt.Fprintln(stdout, t.AccessToken)
@@ -83,26 +82,38 @@ func token(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = enc.Encode(tokenReport{t.AccessToken, t.Expiry, payload(t.AccessToken)})
 	}
 	if err != nil {
-		return fail(stderr, "token", err, "see that standard output can be written to")
+		return fail(stderr, "token", err, "check that standard output can be written to")
 	}
 	return 0
 }
 
-// sourceFromEnv makes a Source as the environment says, with the cache that share
-// adds.
+// impatient is a Source whose calls fail at once after a 429. A Source waits until
+// the server accepts requests again if the context's deadline allows that, which
+// can take minutes: too long for a person who waits for a command.
+type impatient struct{ *authsec.Source }
+
+func (s impatient) TokenContext(ctx context.Context) (*oauth2.Token, error) {
+	return s.Source.TokenContext(noDeadline{ctx})
+}
+
+// noDeadline is a context that ends when its parent does, but does not say when.
+type noDeadline struct{ context.Context }
+
+func (noDeadline) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// sourceFromEnv makes a Source from the environment. share may add a cache.
 func sourceFromEnv(log *slog.Logger, share func(*authsec.Config)) (*authsec.Source, authsec.Config, error) {
 	cfg, err := authsec.ConfigFromEnv()
 	if err != nil {
 		return nil, cfg, err
 	}
 	cfg.Logger = log
-	cfg.FailFast = true // who waits for a command or a proxy is told at once
 	share(&cfg)
 	src, err := authsec.NewSource(cfg)
 	return src, cfg, err
 }
 
-// payload is a JWT's claims as they stand in it, or nil.
+// payload returns the claims of a JWT as JSON, or nil.
 func payload(jwt string) json.RawMessage {
 	parts := strings.Split(jwt, ".")
 	if len(parts) != 3 {
@@ -115,7 +126,7 @@ func payload(jwt string) json.RawMessage {
 	return claims
 }
 
-// isTerminal reports whether w is a terminal, or a device like one.
+// isTerminal reports whether w is a terminal or a similar device.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -110,6 +111,20 @@ func TestTokenFailsInOneLineThatSaysWhatToDo(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := run(t.Context(), []string{"token", "extra"}, &stdout, &stderr); code != 2 {
 		t.Errorf("token extra = %d, want 2", code)
+	}
+}
+
+// The server accepts requests again before the commands' own time-out.
+func TestCommandsDoNotWaitOutARateLimit(t *testing.T) {
+	srv, api, _ := fetchServer(t, echo)
+	srv.Fail(authsectest.Answer(http.StatusTooManyRequests, `{"error":"Rate limit exceeded"}`, "Retry-After", "15"))
+	for _, args := range [][]string{{"token"}, {"token", "-renew"}, {"fetch", api.URL}} {
+		home(t)
+		began := time.Now()
+		code, line := failsInOneLine(t, args...)
+		if took := time.Since(began); code != 1 || took > 10*time.Second || !strings.Contains(line, "To do: wait") {
+			t.Errorf("%q = %d after %v, %q, want 1 at once, with advice to wait", args, code, took, line)
+		}
 	}
 }
 

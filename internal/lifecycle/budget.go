@@ -17,7 +17,7 @@ const (
 type Budget struct {
 	last time.Duration // the latest rejection
 	step time.Duration // after the latest fetch; 0: there was none
-	next time.Duration // no fetch before
+	next time.Duration // the earliest fetch
 }
 
 // Reject is the budget after a rejection.
@@ -30,7 +30,7 @@ func (b Budget) Reject(now Moment) Budget {
 }
 
 // Allows reports whether a rejection may cause a fetch now.
-func (b Budget) Allows(now Moment) bool { return b.step == 0 || now.Mono >= b.next }
+func (b Budget) Allows(now Moment) bool { return now.Mono >= b.next }
 
 // Spend is the budget after a rejection caused a fetch.
 func (b Budget) Spend(now Moment) Budget {

@@ -79,6 +79,7 @@ type State struct {
 type Fetch struct {
 	Began    time.Duration // monotonic
 	Rejected ID            // the token whose rejection caused it; zero: none did
+	keep     Token         // with MayKeep: the token if it proves good by the wall clock
 }
 
 // Action is what a call does next.
@@ -99,7 +100,7 @@ type Call struct {
 	Deadline time.Duration // monotonic; 0: none. Only a call with a deadline waits out a rate limit
 	Rejected ID            // the token that an API rejected; zero: none
 	Refresh  bool          // the caller wants the server to be asked now
-	Widen    bool          // an API wants permissions that the token has not: it is renewed behind the call
+	Widen    bool          // with Rejected: the API wants permissions that the token has not, which is renewed behind the call
 	MayFetch bool          // with Rejected and Widen: the API's budget allows a fetch
 }
 
@@ -131,13 +132,13 @@ func (s *State) Next(now Moment, c Call) Action {
 	}
 	switch {
 	case good && !s.Token.doubted(now):
-		if s.Fetching || !s.Token.due(now) {
+		if s.Fetching || !s.Token.due(now) || now.Mono < s.notBefore {
 			return Serve
 		}
 		return Renew
 	case s.Fetching:
 		return Join
-	case good:
+	case good: // doubted: notBefore does not count, its clock stood still while the machine slept
 		return Start
 	case s.Failure != nil && now.Mono < s.failUntil:
 		if s.limited && now.Mono < s.notBefore && c.Deadline > s.failUntil {
@@ -150,10 +151,11 @@ func (s *State) Next(now Moment, c Call) Action {
 
 // Answers reports whether the outcome of fetch f settles a call that waited for
 // it. A fetch that began before the call may have been answered before the
-// delegation that the call hopes for: then only another token settles it.
+// delegation that the call hopes for, and one for a stepped clock may have asked
+// nobody: then only another token settles it.
 func (c Call) Answers(f Fetch, got ID) bool {
 	switch {
-	case f.Began >= c.Began:
+	case f.Began >= c.Began && f.keep.ID == none:
 		return true
 	case c.Rejected != none:
 		return f.Rejected == c.Rejected || got != none && got != c.Rejected
@@ -165,7 +167,7 @@ func (c Call) Answers(f Fetch, got ID) bool {
 // stepped. Then the token in service may prove good by the wall clock, and the
 // server need not be asked.
 func (s *State) MayKeep(now Moment, c Call) bool {
-	return !c.Refresh && !c.Widen && c.Rejected == none && s.Token.Good(now) && s.Token.age(now) < s.Token.renewAt
+	return !c.Refresh && c.Rejected == none && s.Token.Good(now) && s.Token.age(now) < s.Token.renewAt
 }
 
 // Hold is how long a failure of a fetch that begins now is cached: until the next
@@ -183,7 +185,11 @@ func (s *State) coldHold(u float64) time.Duration {
 
 // Begin is the state once a fetch for c has begun.
 func (s State) Begin(now Moment, c Call) State {
-	s.Fetching, s.Fetch = true, Fetch{Began: now.Mono, Rejected: c.Rejected}
+	keep := Token{}
+	if s.MayKeep(now, c) {
+		keep = s.Token.kept(now)
+	}
+	s.Fetching, s.Fetch = true, Fetch{Began: now.Mono, Rejected: c.Rejected, keep: keep}
 	if c.Widen {
 		s.Fetch.Rejected = none
 	}
@@ -227,7 +233,7 @@ func (s State) Land(now Moment, r Result, u float64) (State, Event) {
 	s.Fetching, s.Fetch = false, Fetch{}
 	good := s.Token.Good(now)
 	if r.Kept {
-		s.Token = s.Token.kept()
+		s.Token = fetch.keep
 		return s, Kept
 	}
 	if r.Err == nil {
@@ -243,11 +249,11 @@ func (s State) Land(now Moment, r Result, u float64) (State, Event) {
 		s.Failure, s.failUntil, s.notBefore, s.limited, s.failures = nil, 0, 0, false, 0
 		return s, event
 	}
-	switch {
-	case r.RetryAfter > 0:
-		s.notBefore, s.limited = now.Mono+r.RetryAfter, r.Limited
-	case r.Answered:
+	if r.Answered {
 		s.notBefore, s.limited = 0, r.Limited
+	}
+	if until := now.Mono + r.RetryAfter; r.RetryAfter > 0 && until > s.notBefore {
+		s.notBefore, s.limited = until, r.Limited
 	}
 	wait := max(0, s.notBefore-now.Mono)
 	if good && !s.Token.ended(fetch, r, now) {
@@ -266,7 +272,7 @@ func (s State) Land(now Moment, r Result, u float64) (State, Event) {
 	default:
 		hold = max(wait, s.coldHold(u))
 	}
-	if s.limited && s.notBefore <= now.Mono { // a 429 with Retry-After: 0
+	if r.Limited { // also with Retry-After: 0
 		s.notBefore = now.Mono + hold
 	}
 	s.Token, s.Failure, s.failUntil = Token{}, r.Err, now.Mono+hold
@@ -275,24 +281,22 @@ func (s State) Land(now Moment, r Result, u float64) (State, Event) {
 }
 
 // NextFetch is the earliest moment, on the monotonic clock, at which an ordinary
-// call starts a fetch. It is 0 if the next call starts one, or one is under way.
+// call starts a fetch, if no clock steps until then. It is 0 if the next call
+// starts one, or one is under way.
 func (s *State) NextFetch(now Moment) time.Duration {
-	switch {
-	case s.Fetching:
-		return 0
-	case s.Token.Good(now):
-		return s.Token.received.Mono + s.Token.renewAt
-	case s.Failure != nil && now.Mono < s.failUntil:
-		return s.failUntil
+	next := s.failUntil
+	if s.Token.Good(now) {
+		due, doubt, expiry := s.Token.turns(now)
+		next = min(max(due, s.notBefore), doubt, max(expiry, s.failUntil))
 	}
-	return 0
+	if s.Fetching || next <= now.Mono {
+		return 0
+	}
+	return next
 }
 
 // RetryAt is when the cached failure ends, on the monotonic clock.
 func (s *State) RetryAt() time.Duration { return s.failUntil }
-
-// Wait is how much longer the server accepts no request.
-func (s *State) Wait(now Moment) time.Duration { return max(0, s.notBefore-now.Mono) }
 
 // spread is d with ±50 % jitter.
 func spread(d time.Duration, u float64) time.Duration { return d/2 + time.Duration(u*float64(d)) }

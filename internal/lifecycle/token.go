@@ -17,7 +17,6 @@ type Token struct {
 	first    time.Duration // the first attempt to renew: somewhere in the first half of the window
 	renewAt  time.Duration // the next attempt to renew; never while one is under way
 	drift    time.Duration // how far the wall clock has run ahead since, as far as that was acted upon
-	jump     time.Duration // how far the wall clock had jumped when the fetch under way began
 	doubt    bool          // after the machine slept, the wall clock says that the token has expired
 }
 
@@ -45,7 +44,7 @@ func (t *Token) Good(now Moment) bool { return t.ID != none && t.age(now) < t.Li
 // It is the test that each request makes.
 func (t *Token) Fresh(now Moment) bool {
 	age := t.age(now)
-	return age < t.renewAt && age < t.Life && !t.doubt && !apart(t.ahead(now)-t.drift)
+	return age < t.renewAt && age < t.Life && !t.doubt && t.jump(now) == 0
 }
 
 // Left is how much longer the token may be served.
@@ -69,37 +68,56 @@ func (t *Token) ahead(now Moment) time.Duration { return now.Wall - t.received.W
 // apart reports whether clocks that differ by d have drifted apart.
 func apart(d time.Duration) bool { return d > maxDrift || d < -maxDrift }
 
-// due reports whether an attempt to renew is due: it is time, or a clock stepped.
-func (t *Token) due(now Moment) bool {
-	return t.age(now) >= t.renewAt || apart(t.ahead(now)-t.drift)
+// jump is how far the wall clock has jumped, as far as that was not acted upon.
+// It is 0 for a small drift.
+func (t *Token) jump(now Moment) time.Duration {
+	if d := t.ahead(now) - t.drift; apart(d) {
+		return d
+	}
+	return 0
 }
 
-// doubted reports whether the token may have expired while the monotonic clock
-// stood still: the wall clock has jumped past its expiry, and no fetch has ended
-// since. A call waits for a fetch then, and gets the token only if that fails.
+// due reports whether an attempt to renew is due: it is time, or a clock stepped.
+func (t *Token) due(now Moment) bool { return t.age(now) >= t.renewAt || t.jump(now) != 0 }
+
+// doubted reports whether a good token may have expired while the monotonic clock
+// stood still: the wall clock has jumped past its expiry, and no fetch that began
+// since has ended. A call waits for a fetch then, and gets the token only if that
+// fails.
 func (t *Token) doubted(now Moment) bool {
-	jump := t.ahead(now) - t.drift
-	return t.doubt || jump > maxDrift && t.age(now)+jump >= t.Life
+	return t.doubt || t.age(now)+t.jump(now) >= t.Life
+}
+
+// turns are the moments, on the monotonic clock, at which a good token becomes
+// due, doubted and expired, if no clock steps until then.
+func (t *Token) turns(now Moment) (due, doubt, expiry time.Duration) {
+	due, doubt, expiry = t.received.Mono+t.renewAt, never, t.received.Mono+t.Life
+	jump := t.jump(now)
+	if jump != 0 {
+		due = now.Mono
+	}
+	if jump > 0 {
+		doubt = expiry - jump
+	}
+	return due, doubt, expiry
 }
 
 // renewing is the token while its renewal is under way.
 func (t Token) renewing(now Moment) Token {
-	t.doubt, t.jump = t.doubted(now), 0
-	if jump := t.ahead(now) - t.drift; apart(jump) {
-		t.drift, t.jump = t.drift+jump, jump
-	}
+	t.doubt = t.doubted(now)
+	t.drift += t.jump(now)
 	t.renewAt = never
 	return t
 }
 
-// kept is the token after a clock stepped and it proved good by the wall clock.
+// kept is the token after a clock stepped, if it proves good by the wall clock.
 // The machine may have slept: a jump ahead counts as part of its life.
-func (t Token) kept() Token {
-	if t.jump > 0 {
-		t.received.Mono -= t.jump
-		t.drift -= t.jump
+func (t Token) kept(now Moment) Token {
+	if jump := t.jump(now); jump > 0 {
+		t.received.Mono -= jump
+	} else {
+		t.drift += jump
 	}
-	t.doubt, t.renewAt = false, t.first
 	return t
 }
 
@@ -118,20 +136,24 @@ func (t Token) again(now Moment, wait time.Duration, u float64) Token {
 // confirmed is the token after the server gave it out again. What is known of
 // its expiry stands, unless the server names another, or the clocks drifted apart.
 func (t Token) confirmed(newer Token, now Moment, u float64) Token {
-	same := newer.NotAfter.Equal(t.NotAfter)
-	if t.NotAfter.IsZero() && newer.NotAfter.IsZero() { // a lifetime does not start again
-		same = newer.received.Mono+newer.Life > t.received.Mono+t.Life
-	}
-	if same && !apart(t.ahead(now)) {
+	switch same := t.sameExpiry(newer); {
+	case same && !apart(t.ahead(now)):
 		return t.again(now, 0, u)
-	}
-	if same { // the window stays where it was
-		newer.window, newer.first = t.window, newer.Life-t.window+(t.first-(t.Life-t.window))
-		if newer.Life < t.window {
-			newer.setWindow(newer.Life, u)
-		}
+	case same && newer.Life < t.window:
+		newer.setWindow(newer.Life, u)
+	case same: // the window stays where it was
+		newer.window, newer.first = t.window, newer.Life-(t.Life-t.first)
 	}
 	return newer.again(now, 0, u)
+}
+
+// sameExpiry reports whether the server names the expiry that is known. A lifetime
+// does not start again: it names another expiry only if that is sooner.
+func (t Token) sameExpiry(newer Token) bool {
+	if t.NotAfter.IsZero() && newer.NotAfter.IsZero() {
+		return newer.received.Mono+newer.Life > t.received.Mono+t.Life
+	}
+	return newer.NotAfter.Equal(t.NotAfter)
 }
 
 // ended reports whether a failed fetch proves that the token's life is over
@@ -139,7 +161,7 @@ func (t Token) confirmed(newer Token, now Moment, u float64) Token {
 func (t Token) ended(f Fetch, r Result, now Moment) bool {
 	switch {
 	case r.Expired.ID == t.ID: // the server gave it out as expired
-		return !r.Expired.NotAfter.Equal(t.NotAfter) || apart(t.ahead(now))
+		return !t.sameExpiry(r.Expired) || apart(t.ahead(now))
 	case !r.NoDelegate:
 		return false
 	case f.Rejected == t.ID: // an API rejected it, and the server has no delegation

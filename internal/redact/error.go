@@ -9,7 +9,7 @@ import (
 	"net"
 	"reflect"
 	"runtime"
-	"slices"
+	"strings"
 )
 
 // maxTree is how many errors Conceal looks at in a tree before it distrusts it.
@@ -36,16 +36,11 @@ func Error(err error) string {
 // Panic returns what may be shown of a value that foreign code panicked with: its
 // type. Only the runtime's own errors are sure to hold no secret.
 func Panic(v any) string {
-	if err, ok := v.(runtime.Error); ok {
-		t := reflect.TypeOf(v)
-		if t.Kind() == reflect.Pointer {
-			t = t.Elem()
-		}
-		if t.PkgPath() == "runtime" {
-			return Error(err)
-		}
+	name := fmt.Sprintf("%T", v)
+	if err, ok := v.(runtime.Error); ok && strings.HasPrefix(strings.TrimPrefix(name, "*"), "runtime.") {
+		return Error(err)
 	}
-	return fmt.Sprintf("%T", v)
+	return name
 }
 
 // Conceal returns err if neither its text nor that of an error below it shows a
@@ -57,53 +52,46 @@ func Conceal(err error, clientID string, secrets ...string) error {
 	if err == nil {
 		return nil
 	}
-	secrets = slices.Clone(secrets)
-	shows := func(err error) bool {
-		left := maxTree
-		return treeShows(err, &left, func(text string) bool {
-			found := find(text, clientID, secrets)
-			return found.short || len(found.spans) > 0 || len(tokens(text)) > 0
+	needles := needles(clientID, secrets)
+	shows := func(text string) bool { return len(find(text, needles))+len(tokens(text)) > 0 }
+	clean := func(err error) bool {
+		clean, _ := try(func() bool {
+			tree := []error{err}
+			for i := 0; i < len(tree); i++ {
+				if tree[i] == nil {
+					continue
+				}
+				if i == maxTree || shows(tree[i].Error()) {
+					return false
+				}
+				switch err := tree[i].(type) {
+				case interface{ Unwrap() error }:
+					tree = append(tree, err.Unwrap())
+				case interface{ Unwrap() []error }:
+					tree = append(tree, err.Unwrap()...)
+				}
+			}
+			return true
 		})
+		return clean
 	}
-	if !shows(err) {
+	if clean(err) {
 		return err
 	}
-	return &concealed{Text(Error(err), clientID, secrets...), func() error { return err }, shows}
+	return &concealed{Text(Error(err), clientID, secrets...), func() error { return err }, clean}
 }
 
 // Hide returns an error with this text, through which only [errors.Is] sees err.
 // It is for an error that may hold secrets that nobody here knows.
 func Hide(err error, text string) error {
-	return &concealed{text, func() error { return err }, func(error) bool { return true }}
-}
-
-// treeShows reports whether a text in err's tree shows a secret, or whether that
-// is unknown: a method panics, or the tree has more than left errors.
-func treeShows(err error, left *int, shows func(string) bool) bool {
-	*left--
-	text, ok := try(err.Error)
-	if !ok || *left < 0 || shows(text) {
-		return true
-	}
-	below, ok := try(func() []error {
-		switch err := err.(type) {
-		case interface{ Unwrap() error }:
-			return []error{err.Unwrap()}
-		case interface{ Unwrap() []error }:
-			return err.Unwrap()
-		}
-		return nil
-	})
-	return !ok || slices.ContainsFunc(below, func(err error) bool {
-		return err != nil && treeShows(err, left, shows)
-	})
+	return &concealed{text, func() error { return err }, func(error) bool { return false }}
 }
 
 // concealed hides an error. It has no Unwrap.
 type concealed struct {
 	text  string
-	err   func() error // a func, so that no way of printing shows what the error holds
-	shows func(error) bool
+	err   func() error     // a func, so that no way of printing shows what the error holds
+	clean func(error) bool // reports whether an error and all below it show no secret
 }
 
 func (c *concealed) Error() string { return c.text }
@@ -119,11 +107,11 @@ func (c *concealed) As(target any) bool {
 		return false
 	}
 	v := reflect.ValueOf(target).Elem()
-	if err, isError := v.Interface().(error); !ok || isError && c.shows(err) {
-		v.SetZero()
-		return false
+	if err, isError := v.Interface().(error); ok && isError && c.clean(err) {
+		return true
 	}
-	return true
+	v.SetZero()
+	return false
 }
 
 // Timeout and Temporary make it a net.Error.

@@ -140,7 +140,7 @@ func TestAConcealedErrorShowsNothing(t *testing.T) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%q", "%s", "%x", "%d"} {
 			shown = fmt.Appendf(shown, verb, v)
 		}
-		if Holds(string(shown), opaque, uuid) || strings.Contains(string(shown), fmt.Sprintf("%x", opaque)) {
+		if holds(string(shown), opaque, uuid) || strings.Contains(string(shown), fmt.Sprintf("%x", opaque)) {
 			t.Errorf("%T: got %q, want no secret", v, shown)
 		}
 	}
@@ -204,12 +204,12 @@ func TestNothingPanicsOutOfAConcealedError(t *testing.T) {
 	for _, method := range []string{"Error", "Unwrap", "Is", "As", "Timeout", "all"} {
 		for _, below := range []error{&foreign{text: opaque, panic: method}, (*foreign)(nil)} {
 			err := Conceal(fmt.Errorf("%w and %w", &foreign{text: opaque}, below), uuid, opaque)
-			if got := fmt.Sprintf("%v %+v", err, err); Holds(got, opaque) {
+			if got := fmt.Sprintf("%v %+v", err, err); holds(got, opaque) {
 				t.Errorf("%s: got %q, want no secret", method, got)
 			}
 			errors.Is(err, io.EOF)
 			value := secretValue("mine")
-			if errors.As(err, &value) || Holds(string(value), opaque) {
+			if errors.As(err, &value) || holds(string(value), opaque) {
 				t.Errorf("%s: got %q, want no secret", method, value)
 			}
 			e := err.(net.Error)

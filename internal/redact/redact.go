@@ -44,11 +44,7 @@ var tokenLike = []*regexp.Regexp{
 func Text(s, clientID string, secrets ...string) string {
 	s = strings.TrimSpace(s)
 	s = s[:min(len(s), window+max(Reach(secrets...), Reach(clientID)))]
-	found := find(s, clientID, secrets)
-	if found.short {
-		return Mark
-	}
-	s = replace(s, append(found.spans, tokens(s)...), window)
+	s = replace(s, append(find(s, needles(clientID, secrets)), tokens(s)...), window)
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
@@ -62,20 +58,13 @@ func Text(s, clientID string, secrets ...string) string {
 // their end, and with the secrets struck out. A secret that the limit halves is
 // struck out, too. The result cut reports whether there was more.
 //
-// A secret is found in any case; as hex; with its characters escaped as URLs,
-// HTML, JSON and JavaScript do, up to six times over; in base64, also with line
-// breaks, and in base64 of base64; and in mixtures of these. A UUID is found
-// with and without its hyphens, and a JWT without its signature as well. Secrets
-// of less than 8 bytes are not looked for.
+// A secret is found in any case; with its characters escaped as URLs, HTML, JSON and
+// JavaScript do, up to six times over; in base64, also with line breaks, and in
+// base64 of base64; and in mixtures of these. Hyphens don't count. A JWT is found
+// without its signature as well. Secrets of less than 8 bytes are not looked for.
 func Strike(text string, limit int, secrets ...string) (shown string, cut bool) {
-	return replace(text, find(text, "", secrets).spans, limit), len(text) > limit
-}
-
-// Holds reports whether Strike would strike something out, or whether the text
-// has a secret of less than 8 bytes, plain or escaped.
-func Holds(text string, secrets ...string) bool {
-	found := find(text, "", secrets)
-	return found.short || len(found.spans) > 0
+	long := slices.DeleteFunc(needles("", secrets), func(n needle) bool { return n.short })
+	return replace(text, find(text, long), limit), len(text) > limit
 }
 
 // Reach is how many bytes of a text after the limit Strike needs, so that it
@@ -91,20 +80,20 @@ func Reach(secrets ...string) int {
 // ShortID returns what may be shown of a client ID: its first 8 characters. If it
 // has no more than that, half of them.
 func ShortID(id string) string {
-	runes := []rune(id)
-	switch n := len(runes); {
-	case n == 0:
+	if id == "" {
 		return ""
-	case n <= shownID:
-		return string(runes[:n/2]) + "…"
 	}
-	return string(runes[:shownID]) + "…"
+	runes := []rune(id)
+	n := min(shownID, len(runes))
+	if n == len(runes) {
+		n /= 2
+	}
+	return string(runes[:n]) + "…"
 }
 
-// Shorten shortens the client ID wherever [Strike] would find it. An ID of less
-// than 8 bytes counts only as a word of its own.
+// Shorten shortens the client ID wherever [Strike] would find it.
 func Shorten(text, clientID string) string {
-	return replace(text, find(text, clientID, nil).spans, len(text))
+	return replace(text, find(text, needles(clientID, nil)), len(text))
 }
 
 // Cut returns the first n bytes of s and "…", or s if it has no more than n. It

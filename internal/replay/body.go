@@ -26,23 +26,13 @@ var ErrNoBody = errors.New("authsec: the request's body cannot be sent again")
 type Body struct {
 	req      *http.Request
 	buffer   int64
-	attempts int // calls of Next
-	kind     kind
+	attempts int           // calls of Next
 	last     io.ReadCloser // what Next returned last; before, req.Body
-	memory   memory        // if kind is inMemory
-	watch    *watch        // if kind is watched; of the last attempt
-	broken   error         // if kind is another
+	open     getBody       // opens a copy of a body that is in memory; nil: it is not
+	watch    *watch        // of the last attempt's body, if GetBody makes the next; or nil
 }
 
-type kind int
-
-const (
-	none     kind = iota // the request has no body, or Next was not called
-	streamed             // the request's own body, once
-	partial              // the same, but its beginning is in memory already
-	inMemory
-	watched // GetBody makes it
-)
+type getBody = func() (io.ReadCloser, error)
 
 // New returns the Body of req. A body without GetBody and of at most buffer bytes
 // is read into memory. The caller calls Next or Close, so that req.Body is closed.
@@ -56,120 +46,81 @@ func New(req *http.Request, buffer int64) Body {
 // The first call's error is the body's own or ctx's, from reading it into memory.
 // A later call's error is an ErrNoBody. A later call waits until Base is done with
 // the body before, within closePatience and ctx.
-func (b *Body) Next(ctx context.Context) (body io.ReadCloser, getBody func() (io.ReadCloser, error), err error) {
-	possible := b.Replayable()
+func (b *Body) Next(ctx context.Context) (body io.ReadCloser, get getBody, err error) {
+	body, get = b.req.Body, b.req.GetBody
 	b.attempts++
-	b.last = nil
-	switch {
-	case !possible:
-		return nil, nil, ErrNoBody
-	case b.attempts == 1:
-		b.last, getBody, err = b.first(ctx)
-	case b.kind == inMemory:
-		b.last, getBody = b.memory.open(), b.memory.getBody()
-	case b.kind == watched:
-		b.last, getBody, err = b.again(ctx)
+	switch first := b.attempts == 1; {
+	case body == nil || body == http.NoBody:
+	case first && get != nil:
+		if b.open = inMemory(body); b.open == nil {
+			b.watch = newWatch(get)
+			body, get = b.watch.hand(body), b.watch.open
+		}
+	case first && b.fits():
+		body, err = b.load(ctx)
+		get = b.open
+	case first: // the request's own, once
+	case b.open != nil:
+		get = b.open
+		body, err = get()
+	case b.watch != nil && b.Broken() == nil:
+		body, err = b.again(ctx)
+		get = b.watch.open
 	default:
-		b.last, getBody = b.req.Body, b.req.GetBody
+		body, err = nil, ErrNoBody
 	}
-	return b.last, getBody, err
+	if b.last = body; err != nil {
+		get = nil
+	}
+	return body, get, err
 }
 
-func (b *Body) first(ctx context.Context) (io.ReadCloser, func() (io.ReadCloser, error), error) {
-	req := b.req
-	if req.Body == nil || req.Body == http.NoBody {
-		return req.Body, req.GetBody, nil
-	}
-	// A request that expects 100 Continue keeps its body until the server asks for it.
-	fits := req.ContentLength > 0 && req.ContentLength <= b.buffer && req.Header.Get("Expect") == ""
-	m, known := inspect(req.Body)
-	switch {
-	case known && req.ContentLength > 0 && m.len() != req.ContentLength:
-		b.broken = lengthError(req.ContentLength)
-	case known && (fits || req.GetBody != nil):
-		io.Copy(io.Discard, req.Body) // Base would have read it
-		req.Body.Close()
-		b.kind, b.memory = inMemory, m
-		if req.GetBody == nil {
-			return m.open(), m.getBody(), nil
-		}
-		// Base may call GetBody as ever. Later attempts share nothing with it.
-		return m.open(), req.GetBody, nil
-	case !known && req.GetBody != nil:
-		body, getBody := b.follow(req.Body)
-		return body, getBody, nil
-	case !known && fits:
-		return b.load(ctx)
-	}
-	b.kind = streamed
-	return req.Body, req.GetBody, nil
+// fits reports whether the body may be read into memory. A request that expects 100
+// Continue keeps its body until the server asks for it.
+func (b *Body) fits() bool {
+	n := b.req.ContentLength
+	return n > 0 && n <= b.buffer && b.req.Header.Get("Expect") == ""
 }
 
-// load reads the body into memory. Base gets a body that is not as long as
-// ContentLength as it came, and reports that itself.
-func (b *Body) load(ctx context.Context) (io.ReadCloser, func() (io.ReadCloser, error), error) {
-	b.kind = partial
-	length := b.req.ContentLength
-	a, ok := readAhead(ctx, b.req.Body, length+1, func(a *ahead) {
-		if a.err == nil || a.err == io.EOF && int64(len(a.buf)) < length {
-			return
-		}
-		if err := a.Close(); err != nil && a.err == io.EOF {
-			a.err = err // net/http's request fails for it, too
-		}
-	})
-	switch {
-	case !ok:
-		go a.Close()
-		return nil, nil, fmt.Errorf("authsec: reading the request's body: %w", ctx.Err())
-	case a.err != nil && a.err != io.EOF:
-		b.broken = fmt.Errorf("authsec: reading the request's body: %w", a.err)
-		return nil, nil, b.broken
-	case int64(len(a.buf)) != length:
-		b.broken = lengthError(length)
-		return a, nil, nil
+func (b *Body) load(ctx context.Context) (io.ReadCloser, error) {
+	data, err := drain(ctx, b.req.Body, b.req.ContentLength+1)
+	if err == nil && int64(len(data)) != b.req.ContentLength {
+		err = fmt.Errorf("it does not have ContentLength, %d bytes", b.req.ContentLength)
 	}
-	b.kind = inMemory
-	b.memory.bytes.Reset(a.buf)
-	return b.memory.open(), b.memory.getBody(), nil
+	if err != nil {
+		return nil, fmt.Errorf("authsec: reading the request's body: %w", err)
+	}
+	b.open = reopen(*bytes.NewReader(data))
+	return b.open()
 }
 
 // again calls GetBody, once Base does not use the body before.
-func (b *Body) again(ctx context.Context) (io.ReadCloser, func() (io.ReadCloser, error), error) {
+func (b *Body) again(ctx context.Context) (io.ReadCloser, error) {
 	if !b.watch.release(ctx) {
-		return nil, nil, fmt.Errorf("%w: it is still in use", ErrNoBody)
+		return nil, fmt.Errorf("%w: it is still in use", ErrNoBody)
 	}
-	get := b.req.GetBody
-	next, err := flight.Do(ctx, nil,
-		func(context.Context) (io.ReadCloser, error) { return call(get) },
+	w := newWatch(b.req.GetBody)
+	b.watch = w
+	body, err := flight.Do(ctx, nil,
+		func(context.Context) (io.ReadCloser, error) { return w.open() },
 		func(late io.ReadCloser) { late.Close() })
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: GetBody: %w", ErrNoBody, err)
+		return nil, fmt.Errorf("%w: GetBody: %w", ErrNoBody, err)
 	}
-	body, getBody := b.follow(next)
-	return body, getBody, nil
-}
-
-func (b *Body) follow(body io.ReadCloser) (io.ReadCloser, func() (io.ReadCloser, error)) {
-	b.kind = watched
-	b.watch = &watch{getBody: b.req.GetBody, length: b.req.ContentLength, ended: make(chan struct{}, 1)}
-	return b.watch.hand(body), b.watch.open
+	return body, nil
 }
 
 // Changed reports whether the last attempt needs a copy of the request: its body
 // is not the request's own, or the request was sent before.
-func (b *Body) Changed() bool { return b.attempts > 1 || b.kind >= partial }
-
-// Replayable reports whether Next can return a body, as far as is known.
-func (b *Body) Replayable() bool {
-	return b.kind == none || b.kind >= inMemory && b.Broken() == nil
+func (b *Body) Changed() bool {
+	return b.attempts > 1 || b.watch != nil || b.open != nil && b.req.GetBody == nil
 }
 
-// Broken returns the body's own error, or that its length is not ContentLength.
-// Another attempt would fail as well.
+// Broken returns the error that Base got from the body. Another attempt would fail
+// as well.
 func (b *Body) Broken() error {
 	if b.watch == nil {
-		return b.broken
+		return nil
 	}
 	b.watch.mu.Lock()
 	defer b.watch.mu.Unlock()
@@ -184,19 +135,6 @@ func (b *Body) Close() {
 	}
 }
 
-func lengthError(n int64) error {
-	return fmt.Errorf("authsec: the request's body does not have ContentLength, %d bytes", n)
-}
-
-// call calls getBody. A panic and no body are errors.
-func call(getBody func() (io.ReadCloser, error)) (body io.ReadCloser, err error) {
-	err = quietly(func() (err error) { body, err = getBody(); return err })
-	if err == nil && body == nil {
-		err = errors.New("it returned nothing")
-	}
-	return body, err
-}
-
 var errPanicked = errors.New("authsec: the body panicked")
 
 // quietly calls f, whose panic is an error.
@@ -209,50 +147,37 @@ func quietly(f func() error) (err error) {
 	return f()
 }
 
-// memory is a body in memory, in one of two readers. They are not read from: each
-// attempt reads a copy. A closure holds up to 128 bytes without another allocation.
-type memory struct {
-	bytes bytes.Reader
-	text  strings.Reader
-}
-
-func (m *memory) len() int64 { return int64(m.bytes.Len() + m.text.Len()) }
-
-// open returns a body of a type that net/http writes together with the header.
-func (m *memory) open() io.ReadCloser {
-	if m.text.Len() > 0 {
-		r := m.text
-		return io.NopCloser(&r)
-	}
-	r := m.bytes
-	return io.NopCloser(&r)
-}
-
-func (m memory) getBody() func() (io.ReadCloser, error) {
-	return func() (io.ReadCloser, error) { return m.open(), nil }
-}
-
 // The types that io.NopCloser returns.
 var (
 	nopCloser         = reflect.TypeOf(io.NopCloser(nil))
 	nopCloserWriterTo = reflect.TypeOf(io.NopCloser((*bytes.Reader)(nil)))
 )
 
-// inspect returns what is left of a body in memory. It knows the same types as
-// net/http (isKnownInMemoryReader in transfer.go).
-func inspect(body io.ReadCloser) (m memory, known bool) {
+// inMemory returns what opens copies of a body in memory, or nil if it is not there.
+// It knows the same types as net/http (isKnownInMemoryReader in transfer.go), which
+// sends them together with the header.
+func inMemory(body io.ReadCloser) getBody {
 	if t := reflect.TypeOf(body); t != nopCloser && t != nopCloserWriterTo {
-		return m, false
+		return nil
 	}
 	switch r := reflect.ValueOf(body).Field(0).Interface().(type) {
 	case *bytes.Reader:
-		m.bytes = *r
-	case *bytes.Buffer:
-		m.bytes.Reset(r.Bytes())
+		return reopen(*r)
 	case *strings.Reader:
-		m.text = *r
-	default:
-		return m, false
+		return reopen(*r)
+	case *bytes.Buffer:
+		return reopen(*bytes.NewReader(r.Bytes()))
 	}
-	return m, true
+	return nil
+}
+
+// reopen returns what opens copies of a reader in memory.
+func reopen[R any, P interface {
+	*R
+	io.Reader
+}](was R) getBody {
+	return func() (io.ReadCloser, error) {
+		r := was
+		return io.NopCloser(P(&r)), nil
+	}
 }

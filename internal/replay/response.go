@@ -4,11 +4,14 @@
 package replay
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/authsec-go/authsec/internal/flight"
 )
 
 const (
@@ -25,95 +28,96 @@ func Discard(body io.ReadCloser) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readTime)
 	defer cancel()
-	if a, ok := readAhead(ctx, body, drainBytes, func(a *ahead) { a.Close() }); !ok {
-		go a.Close() // ends the Read of a body from net/http
+	drain(ctx, body, drainBytes)
+}
+
+// drain reads up to limit bytes of a body and closes it, once. At the end of ctx
+// it leaves a Read or Close that hangs behind.
+func drain(ctx context.Context, body io.ReadCloser, limit int64) ([]byte, error) {
+	b := &once{ReadCloser: body}
+	data, err := flight.Do(ctx, nil, func(context.Context) ([]byte, error) {
+		defer b.Close()
+		var data bytes.Buffer
+		data.Grow(int(limit) + bytes.MinRead) // to be read at once
+		if _, err := data.ReadFrom(io.LimitReader(b, limit)); err != nil {
+			return nil, err
+		}
+		return data.Bytes(), b.Close() // for whose error net/http's request fails, too
+	}, nil)
+	if err != nil {
+		go b.Close() // ends the Read of a body from net/http
 	}
+	return data, err
+}
+
+// once is a body that is closed once. No call waits for another.
+type once struct {
+	io.ReadCloser
+	closed atomic.Bool
+}
+
+func (o *once) Close() error {
+	if o.closed.Swap(true) {
+		return nil
+	}
+	return quietly(o.ReadCloser.Close)
 }
 
 // Hold reads a small response body into memory, so that its connection can be used
 // while the response waits. resp.Body then reads as it would have. After readTime,
 // or at the end of ctx, a Read that hangs goes on, and resp.Body waits for it.
 func Hold(ctx context.Context, resp *http.Response) {
-	if resp.Body == nil || resp.Body == http.NoBody || resp.ContentLength > holdBytes || ctx.Err() != nil {
-		return
-	}
-	if _, upgraded := resp.Body.(io.Writer); upgraded {
+	_, upgraded := resp.Body.(io.Writer)
+	if resp.Body == nil || resp.Body == http.NoBody || upgraded || resp.ContentLength > holdBytes || ctx.Err() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	resp.Body, _ = readAhead(ctx, resp.Body, holdBytes+1, func(*ahead) {})
-}
-
-// ahead is a body whose beginning a goroutine reads into memory. It reads like the
-// body, and waits for that goroutine.
-type ahead struct {
-	body   io.ReadCloser
-	once   atomic.Bool   // Close was called
-	closed chan struct{} // likewise
-	done   chan struct{} // the goroutine has ended
-	buf    []byte        // the goroutine's, then Read's
-	err    error         // that follows buf; nil: the rest of body does
-}
-
-// readAhead reads up to limit bytes and calls then. It returns at the end of ctx
-// at the latest, with false. A Read that is under way then goes on.
-func readAhead(ctx context.Context, body io.ReadCloser, limit int64, then func(*ahead)) (*ahead, bool) {
-	a := &ahead{body: body, closed: make(chan struct{}), done: make(chan struct{}), err: errPanicked}
-	a.buf = make([]byte, 0, min(limit, 4<<10))
+	h := &held{once: once{ReadCloser: resp.Body}, done: make(chan struct{})}
+	resp.Body = h
 	go func() {
-		defer close(a.done)
-		defer then(a)
-		defer func() { recover() }()
-		a.err = a.fill(ctx, limit)
+		defer close(h.done)
+		h.err = quietly(func() error {
+			_, err := h.start.ReadFrom(io.LimitReader(until{ctx, &h.once}, holdBytes+1))
+			return err
+		})
 	}()
 	select {
-	case <-a.done:
+	case <-h.done:
 	case <-ctx.Done():
 	}
-	return a, ctx.Err() == nil
 }
 
-func (a *ahead) fill(ctx context.Context, limit int64) error {
-	for int64(len(a.buf)) < limit && ctx.Err() == nil {
-		if len(a.buf) == cap(a.buf) {
-			a.buf = append(a.buf, 0)[:len(a.buf)]
-		}
-		n, err := a.body.Read(a.buf[len(a.buf):min(int64(cap(a.buf)), limit)])
-		a.buf = a.buf[:len(a.buf)+n]
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// until is a reader that ends with ctx.
+type until struct {
+	ctx context.Context
+	io.Reader
 }
 
-func (a *ahead) Read(p []byte) (int, error) {
-	select {
-	case <-a.done:
-	case <-a.closed:
+func (u until) Read(p []byte) (int, error) {
+	if u.ctx.Err() != nil {
+		return 0, io.EOF
 	}
-	select {
-	case <-a.closed:
-		return 0, http.ErrBodyReadAfterClose
-	default:
-	}
+	return u.Reader.Read(p)
+}
+
+// held is a body whose beginning a goroutine reads into memory.
+type held struct {
+	once
+	done  chan struct{} // closed when the goroutine has ended
+	start bytes.Buffer  // the goroutine's, then Read's
+	err   error         // that follows start; nil: the rest of the body does
+}
+
+func (h *held) Read(p []byte) (int, error) {
+	<-h.done
 	switch {
-	case len(a.buf) > 0:
-		n := copy(p, a.buf)
-		a.buf = a.buf[n:]
-		return n, nil
-	case a.err != nil:
-		return 0, a.err
+	case h.closed.Load():
+		return 0, http.ErrBodyReadAfterClose
+	case h.start.Len() > 0:
+		return h.start.Read(p)
+	case h.err != nil:
+		return 0, h.err
 	}
-	return a.body.Read(p)
-}
-
-// Close closes the body once. Another call does not wait for the first.
-func (a *ahead) Close() error {
-	if a.once.Swap(true) {
-		return nil
-	}
-	close(a.closed)
-	return quietly(a.body.Close)
+	return h.once.Read(p)
 }

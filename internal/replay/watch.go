@@ -5,6 +5,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -22,8 +23,7 @@ const closePatience = 100 * time.Millisecond
 // called for another attempt while Base may use one of them. Base may read a body
 // after its response; net/http's HTTP/2 even does so after Close.
 type watch struct {
-	getBody func() (io.ReadCloser, error)
-	length  int64         // the request's ContentLength; 0 or less: unknown
+	getBody getBody
 	ended   chan struct{} // has a value after a call has ended
 
 	mu     sync.Mutex // guards what follows and the bodies; not held during a call
@@ -33,11 +33,10 @@ type watch struct {
 	broken error // what Body.Broken returns
 }
 
-// hand returns a watched body for Base. net/http looks for NoBody, which stays.
+func newWatch(get getBody) *watch { return &watch{getBody: get, ended: make(chan struct{}, 1)} }
+
+// hand returns a watched body for Base.
 func (w *watch) hand(from io.ReadCloser) io.ReadCloser {
-	if from == http.NoBody {
-		return from
-	}
 	b := &body{watch: w, from: from}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -45,17 +44,20 @@ func (w *watch) hand(from io.ReadCloser) io.ReadCloser {
 	return b
 }
 
-// open is a GetBody for Base.
-func (w *watch) open() (io.ReadCloser, error) {
+// open is a GetBody for Base. A panic and no body are errors.
+func (w *watch) open() (body io.ReadCloser, err error) {
 	if !w.begin(func() bool { return !w.taken }) {
 		return nil, ErrNoBody
 	}
-	defer w.end(func() {})
-	from, err := call(w.getBody)
+	defer w.end()
+	err = quietly(func() (err error) { body, err = w.getBody(); return err })
+	if err == nil && body == nil {
+		err = errors.New("it returned nothing")
+	}
 	if err != nil {
 		return nil, err
 	}
-	return w.hand(from), nil
+	return w.hand(body), nil
 }
 
 // begin counts a call, if it is allowed.
@@ -69,11 +71,9 @@ func (w *watch) begin(allowed func() bool) bool {
 	return ok
 }
 
-// end records what came of a call.
-func (w *watch) end(record func()) {
+func (w *watch) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	record()
 	w.calls--
 	select {
 	case w.ended <- struct{}{}:
@@ -84,15 +84,14 @@ func (w *watch) end(record func()) {
 // release waits until Base is done with all bodies, and then takes from it those
 // that it has not closed. Base keeps them if a Read hangs. It reports success.
 func (w *watch) release(ctx context.Context) bool {
-	done := func() bool {
-		open := slices.ContainsFunc(w.bodies, func(b *body) bool { return !b.closed })
-		w.taken = w.taken || w.calls == 0 && !open
-		return w.calls == 0 && !open
+	idle := func() bool { return w.calls == 0 }
+	closed := func() bool {
+		return idle() && !slices.ContainsFunc(w.bodies, func(b *body) bool { return !b.closed })
 	}
-	if w.wait(ctx, done) {
+	if w.wait(ctx, closed) {
 		return true
 	}
-	if ctx.Err() != nil || !w.wait(ctx, func() bool { w.taken = true; return w.calls == 0 }) {
+	if !w.wait(ctx, func() bool { w.taken = true; return idle() }) {
 		w.mu.Lock()
 		w.taken = false
 		w.mu.Unlock()
@@ -101,16 +100,18 @@ func (w *watch) release(ctx context.Context) bool {
 	for _, b := range w.bodies {
 		go quietly(b.Close)
 	}
-	return w.wait(ctx, done)
+	return w.wait(ctx, closed)
 }
 
-// wait waits until done, but no longer than closePatience and ctx.
+// wait waits until done, and then takes the bodies from Base. It waits no longer
+// than closePatience and ctx.
 func (w *watch) wait(ctx context.Context, done func() bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, closePatience)
 	defer cancel()
-	for {
+	for ctx.Err() == nil {
 		w.mu.Lock()
 		ok := done()
+		w.taken = w.taken || ok
 		w.mu.Unlock()
 		if ok {
 			return true
@@ -118,35 +119,33 @@ func (w *watch) wait(ctx context.Context, done func() bool) bool {
 		select {
 		case <-w.ended:
 		case <-ctx.Done():
-			return false
 		}
 	}
+	return false
 }
 
 // body is a body that Base has.
 type body struct {
 	watch  *watch
 	from   io.ReadCloser
-	read   int64 // bytes
-	closed bool  // Close was called, and may not have returned
+	closed bool // Close was called, and may not have returned
 }
 
-func (b *body) Read(p []byte) (n int, err error) {
+func (b *body) Read(p []byte) (int, error) {
 	w := b.watch
 	if !w.begin(func() bool { return !b.closed && !w.taken }) {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	defer w.end(func() {
-		b.read += int64(n)
-		switch {
-		case b.closed || w.broken != nil: // a Close may break the Read
-		case err != nil && err != io.EOF:
+	defer w.end()
+	n, err := b.from.Read(p)
+	if err != nil && err != io.EOF {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !b.closed { // a Close may break the Read
 			w.broken = err
-		case w.length > 0 && (b.read > w.length || err == io.EOF && b.read < w.length):
-			w.broken = lengthError(w.length)
 		}
-	})
-	return b.from.Read(p)
+	}
+	return n, err
 }
 
 // Close closes the body once, whoever calls it.
@@ -155,6 +154,6 @@ func (b *body) Close() error {
 	if !w.begin(func() bool { first := !b.closed; b.closed = true; return first }) {
 		return nil
 	}
-	defer w.end(func() {})
+	defer w.end()
 	return b.from.Close()
 }

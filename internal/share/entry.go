@@ -8,7 +8,6 @@ package share
 
 import (
 	"encoding/json"
-	"errors"
 	"time"
 )
 
@@ -36,11 +35,4 @@ func (e Entry) Last() time.Time {
 		return e.Failure.Told
 	}
 	return e.Answered
-}
-
-func decode(data []byte) (e Entry, err error) {
-	if err := json.Unmarshal(data, &e); err != nil {
-		return Entry{}, errors.New("what it holds can't be read")
-	}
-	return e, nil
 }

@@ -6,11 +6,10 @@ package share
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
-
-	"github.com/authsec-go/authsec/internal/flight"
 )
 
 const (
@@ -40,12 +39,10 @@ type Options struct {
 // Cache is one agent's entry in a store. It is safe for concurrent use. No call
 // waits for the store longer than a time-out, whatever the store does.
 type Cache struct {
-	store  Store
+	guard  guard  // holds the store
 	leaser Leaser // nil: the store has no leases
-	lease  time.Duration
 	key    string
 	sealer *sealer
-	guard  guard
 }
 
 // New makes a Cache. Its error names a key that is not one.
@@ -56,10 +53,9 @@ func New(o Options) (*Cache, error) {
 		return nil, err
 	}
 	leaser, _ := o.Store.(Leaser)
-	return &Cache{store: o.Store, leaser: leaser, lease: o.Lease, key: key, sealer: s, guard: guard{
-		timeout: o.Timeout, clientID: o.Agent, secret: len(o.Keys) == 0, report: o.Report,
-		miss: o.Miss, held: o.Held, left: flight.Left{Max: maxStuck}, timeouts: map[string]int{},
-	}}, nil
+	c := &Cache{leaser: leaser, key: key, sealer: s, guard: guard{Options: o, plaintext: len(o.Keys) == 0, timeouts: map[string]int{}}}
+	c.guard.Keys = nil
+	return c, nil
 }
 
 // Await hands the entry to take, now and whenever it has changed, until take
@@ -81,9 +77,12 @@ func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Ent
 			return taken, free
 		}
 		left := patience - time.Since(began)
-		if r != held || left <= 0 || !sleep(ctx, min(wait/2+rand.N(wait), left)) {
+		if r != absent || left <= 0 {
 			return false, release
 		}
+		pause, cancel := context.WithTimeout(ctx, min(wait/2+rand.N(wait), left))
+		<-pause.Done()
+		cancel()
 	}
 }
 
@@ -105,7 +104,7 @@ func (c *Cache) looker(take func(Entry) bool) func(context.Context) (taken, ok b
 		if r == worked {
 			var err error
 			if e, err = c.open(stored); err != nil {
-				c.guard.report("open", err.Error())
+				c.guard.Report("open", err.Error())
 			}
 		}
 		return take(e), true
@@ -113,52 +112,48 @@ func (c *Cache) looker(take func(Entry) bool) func(context.Context) (taken, ok b
 }
 
 func (c *Cache) get(ctx context.Context) ([]byte, result) {
-	return use(ctx, &c.guard, "get", func(ctx context.Context) ([]byte, error) { return c.store.Get(ctx, c.key) }, nil)
+	return use(ctx, &c.guard, "get", func(ctx context.Context) ([]byte, error) { return c.guard.Store.Get(ctx, c.key) }, nil)
 }
 
 // Read returns the entry, or an empty one. ok is false if there is one that can't
 // be read, or does not decrypt.
 func (c *Cache) Read(ctx context.Context) (e Entry, ok bool) {
 	stored, r := c.get(ctx)
-	if r == worked {
-		e, err := c.open(stored)
-		return e, err == nil
+	if r != worked {
+		return Entry{}, r == absent
 	}
-	return Entry{}, r == missed
+	e, err := c.open(stored)
+	return e, err == nil
 }
 
-func (c *Cache) open(stored []byte) (Entry, error) {
+func (c *Cache) open(stored []byte) (e Entry, err error) {
 	if len(stored) > maxEntry {
 		return Entry{}, fmt.Errorf("it is longer than %d bytes", maxEntry)
 	}
 	data, err := c.sealer.open(stored)
-	if err != nil {
-		return Entry{}, err
+	if err == nil && json.Unmarshal(data, &e) != nil {
+		return Entry{}, errors.New("what it holds can't be read")
 	}
-	return decode(data)
+	return e, err
 }
 
-// takeLease takes the lease, and returns what ends it.
+// takeLease takes the lease, and returns what ends it. A lease that comes too
+// late is ended at once; one that is not ended ends by itself.
 func (c *Cache) takeLease(ctx context.Context) (release func(context.Context), r result) {
-	type free = func(context.Context) error
-	end := func(ctx context.Context, f free) {
-		// A lease that is not ended ends by itself.
-		use(ctx, &c.guard, "release", func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) }, nil)
-	}
-	f, r := use(ctx, &c.guard, "lease", func(ctx context.Context) (free, error) {
-		f, err := c.leaser.Lease(ctx, c.key, c.lease)
+	f, r := use(ctx, &c.guard, "lease", func(ctx context.Context) (func(context.Context) error, error) {
+		f, err := c.leaser.Lease(ctx, c.key, c.guard.Lease)
 		if err == nil && f == nil {
-			err = fmt.Errorf("it returned no release")
+			err = errors.New("it returned no release")
 		}
 		return f, err
-	}, func(f free) { end(context.WithoutCancel(ctx), f) })
-	return func(ctx context.Context) { end(ctx, f) }, r
+	}, func(f func(context.Context) error) { c.guard.tidy(context.WithoutCancel(ctx), "release", f) })
+	return func(ctx context.Context) { c.guard.tidy(ctx, "release", f) }, r
 }
 
 // WithBudget returns a context in which all uses together take no longer than one
 // use may.
 func (c *Cache) WithBudget(ctx context.Context) (context.Context, context.CancelFunc) {
-	return c.guard.withBudget(ctx)
+	return context.WithTimeoutCause(ctx, c.guard.Timeout, errBudget)
 }
 
 // Write stores e for ttl, if that is not over. What can't be replaced is deleted,
@@ -168,37 +163,19 @@ func (c *Cache) Write(ctx context.Context, e Entry, ttl time.Duration) {
 	if ttl <= 0 {
 		return
 	}
-	data, err := json.Marshal(e)
-	if err != nil {
-		c.guard.report("put", "the entry can't be written as JSON")
-		return
-	}
-	stored := c.sealer.seal(data)
 	_, r := use(ctx, &c.guard, "put", func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, c.store.Put(ctx, c.key, stored, ttl)
+		data, err := json.Marshal(e)
+		if err == nil {
+			err = c.guard.Store.Put(ctx, c.key, c.sealer.seal(data), ttl)
+		}
+		return struct{}{}, err
 	}, nil)
-	switch {
-	case r != failed || e.Failure != nil && e.Answer != nil:
-	case ctx.Err() != nil || !c.guard.mayUse("put"): // it takes too long: nobody waits for this
-		go c.Delete(context.WithoutCancel(ctx))
-	default:
+	if r == failed && (e.Failure == nil || e.Answer == nil) {
 		c.Delete(ctx)
 	}
 }
 
 // Delete removes the entry.
 func (c *Cache) Delete(ctx context.Context) {
-	use(ctx, &c.guard, "delete", func(ctx context.Context) (struct{}, error) { return struct{}{}, c.store.Delete(ctx, c.key) }, nil)
-}
-
-// sleep waits for d, and reports whether ctx lasts.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	c.guard.tidy(ctx, "delete", func(ctx context.Context) error { return c.guard.Store.Delete(ctx, c.key) })
 }

@@ -42,8 +42,7 @@ type result int
 
 const (
 	worked result = iota
-	missed        // Options.Miss
-	held          // Options.Held
+	absent        // no entry; or no lease, since another process has it
 	failed        // also: the store is not used for a while
 )
 
@@ -51,39 +50,29 @@ const (
 // long, panics or exits its goroutine is a failure. After a time-out the store is
 // left alone for a while.
 type guard struct {
-	timeout  time.Duration // of one use
-	clientID string        // which no text may show
-	secret   bool          // entries are plaintext, so an error's text may hold a token
-	report   func(op, fault string)
-	miss     error
-	held     error
-	left     flight.Left
+	Options               // without Keys
+	plaintext bool        // so an error's text may hold a token
+	left      flight.Left // uses that have not returned in time
 
-	mu       sync.Mutex // guards what follows; not held while the store runs
-	rest     time.Time  // until then the store is left alone
-	timeouts map[string]int
+	mu       sync.Mutex     // guards what follows; not held while the store runs
+	rest     time.Time      // until then the store is left alone
+	timeouts map[string]int // in a row, by use
 }
 
-// errBudget ends a context of withBudget.
+// errBudget ends a context of WithBudget.
 var errBudget = errors.New("the time of one use is up")
 
-// withBudget returns a context in which several uses take no longer than one may.
-func (g *guard) withBudget(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, g.timeout, errBudget)
-}
-
 // use calls f, which is the store's code. late is given what comes too late.
-func use[T any](ctx context.Context, g *guard, op string, f func(context.Context) (T, error), late func(T)) (T, result) {
+func use[T any](ctx context.Context, g *guard, op string, f func(context.Context) (T, error), late func(T)) (v T, r result) {
 	type outcome struct {
 		v      T
 		result result
 		fault  string
 	}
-	var none T
 	if !g.mayUse(op) {
-		return none, failed
+		return v, failed
 	}
-	limited, cancel := context.WithTimeout(ctx, g.timeout)
+	limited, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer cancel()
 	out, err := flight.Do(limited, &g.left, func(ctx context.Context) (outcome, error) {
 		v, err := f(ctx)
@@ -91,10 +80,8 @@ func use[T any](ctx context.Context, g *guard, op string, f func(context.Context
 		switch {
 		case err == nil:
 			return outcome{v: v}, nil
-		case errors.Is(err, g.miss):
-			return outcome{result: missed}, nil
-		case errors.Is(err, g.held):
-			return outcome{result: held}, nil
+		case op == "get" && errors.Is(err, g.Miss), op == "lease" && errors.Is(err, g.Held):
+			return outcome{result: absent}, nil
 		}
 		return outcome{result: failed, fault: g.describe(err)}, nil
 	}, func(o outcome) {
@@ -112,35 +99,51 @@ func use[T any](ctx context.Context, g *guard, op string, f func(context.Context
 		g.tell(op, "")
 		return out.v, out.result
 	case byCaller:
-		return none, failed
+		return v, failed
 	case timedOut:
 		g.rests(op)
-		out.fault = fmt.Sprintf("no answer within %v", g.timeout)
-	case err != nil:
-		out.fault = redact.Text(redact.Error(err), g.clientID)
+		out.fault = fmt.Sprintf("no answer within %v", g.Timeout)
+	case err != nil: // of package flight
+		out.fault = err.Error()
 	}
 	g.tell(op, out.fault)
-	return none, failed
+	return v, failed
+}
+
+// tidy removes or releases something, for which the store is used even while it
+// is left alone. But then nobody waits for it.
+func (g *guard) tidy(ctx context.Context, op string, f func(context.Context) error) {
+	run := func(ctx context.Context) {
+		use(ctx, g, op, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) }, nil)
+	}
+	if ctx.Err() == nil && !g.resting() {
+		run(ctx)
+		return
+	}
+	go run(context.WithoutCancel(ctx))
 }
 
 // describe is what may be shown of a store's error.
 func (g *guard) describe(err error) string {
-	if !g.secret {
-		return redact.Text(redact.Error(err), g.clientID)
-	}
 	var number syscall.Errno
-	if errors.As(err, &number) {
+	switch {
+	case !g.plaintext:
+		return redact.Text(redact.Error(err), g.Agent)
+	case errors.As(err, &number):
 		return number.Error()
 	}
 	return fmt.Sprintf("a %T, whose text is not shown, since entries are not encrypted", err)
 }
 
-// mayUse reports whether the store may be used now. A delete follows a put that
-// failed, and is tried at once.
-func (g *guard) mayUse(op string) bool {
+func (g *guard) resting() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.left.Running() < maxStuck && (op == "delete" || !time.Now().Before(g.rest))
+	return time.Now().Before(g.rest)
+}
+
+// mayUse reports whether the store may be used now.
+func (g *guard) mayUse(op string) bool {
+	return g.left.Running() < maxStuck && (op == "delete" || op == "release" || !g.resting())
 }
 
 func (g *guard) rests(op string) {
@@ -153,6 +156,6 @@ func (g *guard) rests(op string) {
 
 func (g *guard) tell(op, fault string) {
 	if op != "delete" { // it follows a put that failed, which was reported
-		g.report(op, fault)
+		g.Report(op, fault)
 	}
 }

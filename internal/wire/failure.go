@@ -31,15 +31,14 @@ const (
 type Failure struct {
 	Status    int
 	Kind      Kind
-	Message   string // the field error
+	Message   string // the field error, or its field message
 	Details   string // the field details
 	RequestID string // the header X-Request-Id
 	Location  string // of a redirect
 	Echo      string // a token in the body, which no text may show; "": none
 
-	// RetryAfter is how long the server accepts no request. A 429 without
-	// Retry-After names its window instead: the server's limit is over a sliding
-	// one. Both are 0 if it said nothing, or 0.
+	// RetryAfter is how long the server accepts no request; 0: it did not say. A 429
+	// without Retry-After has a Window instead, over which the server's limit slides.
 	RetryAfter time.Duration
 	Window     time.Duration
 }
@@ -54,9 +53,8 @@ const (
 // Failure reads an answer that is no 200.
 func (r *Reply) Failure() Failure {
 	fields, err := r.object()
-	text := func(name string) string { s, _ := fields.Values[name].(string); return s }
 	f := Failure{
-		Status: r.Status, Message: text("error"), Details: text("details"), Echo: text("token"),
+		Status: r.Status, Message: fields.Text("error"), Details: fields.Text("details"), Echo: fields.Text("token"),
 		RequestID: r.Header.Get("X-Request-Id"),
 	}
 	after, told := RetryAfter(r.Header)
@@ -80,7 +78,7 @@ func (r *Reply) Failure() Failure {
 	case r.Status == http.StatusTooManyRequests:
 		f.Kind = RateLimited
 		if !told {
-			window, err := time.ParseDuration(text("window"))
+			window, err := time.ParseDuration(fields.Text("window"))
 			if err != nil || window <= 0 {
 				window = defaultWindow
 			}
@@ -88,6 +86,9 @@ func (r *Reply) Failure() Failure {
 		}
 	case r.Status >= 500 || r.Status == http.StatusRequestTimeout:
 		f.Kind = Unavailable
+	}
+	if e, ok := fields.Values["error"].(map[string]any); ok { // as newer servers' other endpoints write it
+		f.Message, _ = e["message"].(string)
 	}
 	return f
 }

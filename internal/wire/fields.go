@@ -4,8 +4,7 @@
 package wire
 
 import (
-	"math"
-	"strconv"
+	"encoding/json"
 	"time"
 )
 
@@ -70,17 +69,15 @@ func (f *Fields) Time(name string) time.Time {
 	return t
 }
 
-// Seconds reads a duration: a number of seconds, or a string that holds one.
+// Seconds reads a duration: a number of seconds, or a string that holds one. It is
+// between 0 and MaxTTL.
 func (f *Fields) Seconds(name string) time.Duration {
 	n, ok := f.Values[name].(float64)
 	if s, isText := f.Values[name].(string); isText {
-		var err error
-		if n, err = strconv.ParseFloat(s, 64); err != nil || math.IsNaN(n) {
-			f.fail(name, "a number")
-			return 0
-		}
-	} else if !ok && f.Values[name] != nil {
+		ok = json.Unmarshal([]byte(s), &n) == nil
+	}
+	if !ok && f.Values[name] != nil {
 		f.fail(name, "a number")
 	}
-	return time.Duration(math.Min(math.Max(n, 0), MaxTTL.Seconds()) * float64(time.Second))
+	return time.Duration(min(max(n, 0), MaxTTL.Seconds()) * float64(time.Second))
 }

@@ -32,20 +32,21 @@ type Reply struct {
 }
 
 // ReadReply reads the answer to a request that was sent at that moment, and
-// closes its body. A 200 whose body breaks off is an error.
+// closes its body. A body that breaks off is an error, where it matters.
 func ReadReply(resp *http.Response, sent time.Time) (*Reply, error) {
 	r := &Reply{Status: resp.StatusCode, Header: resp.Header, Sent: sent, Received: time.Now()}
 	if resp.Body != nil {
 		defer resp.Body.Close()
 		var err error
 		r.Body, err = io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
-		if err != nil && r.Status == http.StatusOK {
+		if err != nil && r.Status != http.StatusTooManyRequests && r.Status < 500 { // else the status says enough
 			return nil, fmt.Errorf("its answer broke off: %w", err)
 		}
 	}
 	if r.TooLong = len(r.Body) > MaxAnswer; r.TooLong {
 		r.Body = r.Body[:MaxAnswer]
 	}
+	r.Body = bytes.TrimPrefix(r.Body, []byte("\ufeff")) // a byte order mark
 	if seconds, err := strconv.ParseUint(strings.TrimSpace(r.Header.Get("Age")), 10, 31); err == nil {
 		r.Age = time.Duration(seconds) * time.Second
 	}
@@ -77,13 +78,13 @@ func (r *Reply) Now() time.Time { return r.Received.Round(0).Add(r.Ahead) }
 // request was sent. What an admin did since may not be in it.
 func (r *Reply) Asked() time.Time { return r.Now().Add(-r.Age - r.Received.Sub(r.Sent)) }
 
-// object decodes the body, which is one JSON object, perhaps after a byte order
-// mark. The last value of a field wins.
+// object decodes the body, which is one JSON object. The last value of a field
+// wins.
 func (r *Reply) object() (Fields, error) {
 	if r.TooLong {
 		return Fields{}, fmt.Errorf("it is longer than %d bytes", MaxAnswer)
 	}
-	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(r.Body, []byte("\ufeff"))))
+	dec := json.NewDecoder(bytes.NewReader(r.Body))
 	var m map[string]any
 	if err := dec.Decode(&m); err != nil || m == nil {
 		return Fields{}, errors.New("it is not a JSON object")

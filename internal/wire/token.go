@@ -20,7 +20,6 @@ type TokenResponse struct {
 	Status      string
 	Permissions []string // nil if not named
 	Audience    []string // nil if not named
-	IssuedAt    time.Time
 	UpdatedAt   time.Time
 	ExpiresAt   time.Time     // zero if not named
 	TTL         time.Duration // 0 if not named
@@ -45,7 +44,6 @@ func (r *Reply) ParseTokenResponse() (*TokenResponse, error) {
 		Status:      f.Text("status"),
 		Permissions: f.List("permissions"),
 		Audience:    f.List("audience"),
-		IssuedAt:    lenient.Time("issued_at"),
 		UpdatedAt:   lenient.Time("updated_at"),
 		ExpiresAt:   f.Time("expires_at"),
 		TTL:         f.Seconds("ttl_seconds"),

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -23,27 +24,22 @@ type Server struct{ root *url.URL }
 // on from there to /authsec, /authsec/uflow or, as AuthSec's own SDKs are
 // configured, /uflow.
 func NewServer(base *url.URL) Server {
-	root := *base
-	root.Path, root.RawPath = strings.TrimRight(base.Path, "/"), strings.TrimRight(base.RawPath, "/")
-	cut := func(suffix string) bool {
-		var found bool
-		root.Path, found = strings.CutSuffix(root.Path, suffix)
-		root.RawPath = strings.TrimSuffix(root.RawPath, suffix)
-		return found
+	// Escaped, because "a%2Fuflow" is one segment.
+	path, uflow := strings.CutSuffix(strings.TrimRight(base.EscapedPath(), "/"), "/uflow")
+	if !uflow && !strings.HasSuffix(path, "/authsec") {
+		path += "/authsec"
 	}
-	if !cut("/uflow") && !strings.HasSuffix(root.Path, "/authsec") {
-		return Server{root.JoinPath("authsec")}
-	}
-	return Server{&root}
+	return Server{(&url.URL{Scheme: base.Scheme, Host: base.Host, Path: "/"}).JoinPath(path)}
 }
 
 // TokenEndpoint is the delegation token endpoint, without the client ID.
 func (s Server) TokenEndpoint() *url.URL { return s.root.JoinPath("uflow/sdk/delegation-token") }
 
-// KeySet is where the JSON Web Key Set of a tenant is.
+// KeySet is where the JSON Web Key Set of a tenant is. Newer servers call a tenant
+// a workspace. Each server ignores the other's parameter.
 func (s Server) KeySet(tenant string) *url.URL {
 	u := s.root.JoinPath("spiresvc/v1/jwt/bundle")
-	u.RawQuery = url.Values{"tenant_id": {tenant}}.Encode()
+	u.RawQuery = url.Values{"tenant_id": {tenant}, "workspace_id": {tenant}}.Encode()
 	return u
 }
 
@@ -68,25 +64,25 @@ func NewTokenRequest(ctx context.Context, endpoint *url.URL, clientID, authoriza
 	return req, nil
 }
 
+var uuid = regexp.MustCompile(`(?i)^(urn:uuid:|\{)?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})(\})?$`)
+
 // CanonicalID is a client ID as the server finds it: a UUID in lower case with
 // hyphens. What is no UUID is returned as it is.
 func CanonicalID(id string) string {
-	s := strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(id, "{"), "}"))
-	s = strings.ReplaceAll(strings.TrimPrefix(s, "urn:uuid:"), "-", "")
-	if len(s) != 32 || strings.Trim(s, "0123456789abcdef") != "" {
+	m := uuid.FindStringSubmatch(id)
+	if m == nil || (m[1] == "{") != (m[7] == "}") {
 		return id
 	}
-	return strings.Join([]string{s[:8], s[8:12], s[12:16], s[16:20], s[20:]}, "-")
+	return strings.ToLower(strings.Join(m[2:7], "-"))
 }
+
+const tokenChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 
 // IsToken reports whether s is a b64token, the form of a bearer token (RFC 6750,
 // section 2.1).
 func IsToken(s string) bool {
 	s = strings.TrimRight(s, "=")
-	other := strings.IndexFunc(s, func(c rune) bool {
-		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-._~+/", c)
-	})
-	return s != "" && other < 0
+	return s != "" && strings.Trim(s, tokenChars) == ""
 }
 
 // IsHeaderSafe reports whether a credential can stand in a header as it is.

@@ -1,0 +1,39 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package authsec
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/authsec-go/authsec/internal/hosts"
+)
+
+// NewClient returns a client that sends the agent's delegation token to
+// cfg.Hosts: an [http.Client] around [NewTransport]. It makes no request yet. Its
+// error joins all faults of cfg.
+func NewClient(cfg Config) (*http.Client, error) {
+	t, err := NewTransport(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: t}, nil
+}
+
+// NewTransport returns a [Transport] over a new [Source], with cfg's Hosts and
+// Logger. Its other fields may be set before the first request. It makes no
+// request yet. Its error joins all faults of cfg.
+func NewTransport(cfg Config) (*Transport, error) {
+	var hostsErr error
+	if len(cfg.Hosts) == 0 {
+		hostsErr = fmt.Errorf("authsec: Config.Hosts is empty (in the environment: %s, or %s): %s", envHosts, envDownstream, hosts.Syntax)
+	}
+	src, err := NewSource(cfg)
+	if err := errors.Join(err, hostsErr); err != nil {
+		return nil, err
+	}
+	return &Transport{Source: src, Hosts: slices.Clone(cfg.Hosts), Logger: cfg.Logger}, nil
+}

@@ -1,0 +1,67 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package authsec
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+)
+
+// maxNotices is how many hosts are told apart in a Transport's log. Events of
+// others are logged at Debug.
+const maxNotices = 100
+
+// notices logs what a Transport sees, at Warn once a host.
+type notices struct {
+	log      *slog.Logger // nil: silent
+	rejects  atomic.Int32 // len(rejected)
+	mu       sync.Mutex   // guards what follows; held for a few instructions only
+	withheld map[string]bool
+	rejected map[string]bool // hosts that rejected the token, and accepted none since
+}
+
+func (n *notices) tokenWithheld(ctx context.Context, host string) {
+	if n.log == nil {
+		return
+	}
+	n.mu.Lock()
+	level := once(&n.withheld, host)
+	n.mu.Unlock()
+	writeTo(ctx, n.log, record{level, "token withheld", []any{"host", host, "hint", "list the host in Hosts (AUTHSEC_HOSTS in the environment) if the token belongs there"}})
+}
+
+func (n *notices) tokenRejected(ctx context.Context, host string, status int, another bool) {
+	if n.log == nil {
+		return
+	}
+	n.mu.Lock()
+	level := once(&n.rejected, host)
+	n.rejects.Store(int32(len(n.rejected)))
+	n.mu.Unlock()
+	writeTo(ctx, n.log, record{level, "token rejected", []any{"host", host, "status", status, "another_token", another}})
+}
+
+func (n *notices) tokenAccepted(host string) {
+	if n.rejects.Load() == 0 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.rejected, host)
+	n.rejects.Store(int32(len(n.rejected)))
+}
+
+// once adds host to a set, and returns the level at which its event is logged.
+func once(set *map[string]bool, host string) slog.Level {
+	if (*set)[host] || len(*set) >= maxNotices {
+		return slog.LevelDebug
+	}
+	if *set == nil {
+		*set = map[string]bool{}
+	}
+	(*set)[host] = true
+	return slog.LevelWarn
+}

@@ -1,0 +1,288 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package authsec
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/authsec-go/authsec/internal/share"
+	"github.com/authsec-go/authsec/internal/wire"
+)
+
+const (
+	maxSharedHold = time.Minute // that another process's failure is cached
+	minSharedHold = time.Second // that this process's failure is shared
+)
+
+// shared is a fetcher around the server: it uses what another process was
+// answered, or waits for what another is being answered, and asks the server if
+// there is neither. It stores the answer before it returns it.
+type shared struct {
+	server *server
+	cache  *share.Cache
+	slow   time.Duration // what a slow cache adds to a fetch at most
+	write  func(...record)
+
+	mu      sync.Mutex      // guards what follows; held for a few instructions only
+	known   time.Time       // the server's latest answer that was used, on its clock; zero: none
+	updated time.Time       // the latest updated_at of a token response
+	ahead   time.Duration   // of the local clock is the server's, as far as is known
+	failing map[string]bool // uses of the cache that fail, as was logged
+	stats   CacheStats
+}
+
+func newShared(srv *server, cfg CacheConfig, write func(...record)) (*shared, error) {
+	s := &shared{server: srv, slow: 5 * cfg.Timeout, write: write, failing: map[string]bool{}}
+	var err error
+	s.cache, err = share.New(share.Options{
+		Store:   cfg.Store,
+		Keys:    cfg.Keys.all(),
+		Server:  srv.endpoint.String(),
+		Agent:   srv.clientID,
+		Timeout: cfg.Timeout,
+		Lease:   srv.timeout / 6,
+		Miss:    ErrCacheMiss,
+		Held:    ErrLeaseHeld,
+		Report:  s.used,
+	})
+	return s, err
+}
+
+// timeout bounds a fetch: the wait for another process, the server, and the cache.
+func (s *shared) timeout() time.Duration { return s.server.timeout*3/2 + s.slow + time.Second }
+
+func (s *shared) fetch(ctx context.Context, q query) (out fetched) {
+	var save func(context.Context) // what is to be stored; nil: nothing
+	want := s.want(q)
+	taken, release := s.cache.Await(ctx, s.server.timeout/3+rand.N(max(1, s.server.timeout/6)), func(e share.Entry) bool {
+		own, now := s.serverNow(e)
+		g, _ := s.open(e, now)
+		want.Look(own, time.Since(q.began))
+		switch {
+		case g != nil && want.Accepts(e, g.token.AccessToken):
+			g.shared = true
+			out = fetched{grant: g}
+			s.learn(g, g.asked)
+		case want.Fails(e, now) && s.concernsAll(e.Failure.Status):
+			out = s.failureOfAnother(e.Failure, now.Sub(e.Failure.Told))
+			s.learn(nil, e.Failure.Told)
+			if out.noDelegation && g != nil && g.token.AccessToken == q.rejected { // it confirms that the token in the cache is revoked
+				failure := *e.Failure
+				save = func(ctx context.Context) {
+					s.cache.Write(ctx, share.Entry{Failure: &failure}, max(failure.Hold, minSharedHold))
+				}
+			}
+		default:
+			return false
+		}
+		return true
+	})
+	defer func() { // also if code that is not ours panics
+		ctx := context.WithoutCancel(ctx)
+		if save != nil {
+			budget, cancel := s.cache.WithBudget(ctx)
+			save(budget)
+			cancel()
+		}
+		release(ctx)
+	}()
+	s.count(taken)
+	if taken {
+		return out
+	}
+	out = s.server.fetch(ctx, q)
+	if out.err != nil && !forAll(out) {
+		return out
+	}
+	s.answered(out)
+	save = func(ctx context.Context) { s.store(ctx, q, out) }
+	return out
+}
+
+// want is what an entry must say to be the result of a fetch.
+func (s *shared) want(q query) share.Want {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return share.Want{Known: s.known, Token: q.token, Rejected: q.rejected, Cause: q.cause, Refresh: q.refresh, Within: q.within}
+}
+
+func (s *shared) count(hit bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if hit {
+		s.stats.Hits++
+	} else {
+		s.stats.Misses++
+	}
+}
+
+func (s *shared) statsNow() CacheStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// serverNow is what the server's clock reads, as far as is known without an entry
+// and with it: one from the future shows that the local clock is behind.
+func (s *shared) serverNow(e share.Entry) (own, now time.Time) {
+	local := time.Now().Round(0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own = local.Add(s.ahead)
+	s.ahead = max(s.ahead, e.Last().Sub(local))
+	return own, local.Add(s.ahead)
+}
+
+// open reads the token response in an entry, and checks it as the server's. It is
+// nil if there is none, or if it has expired. An error says that it is not usable.
+func (s *shared) open(e share.Entry, now time.Time) (*grant, error) {
+	if len(e.Answer) == 0 {
+		return nil, nil
+	}
+	received := time.Now()
+	g, err := s.server.accept(&wire.Reply{
+		Status: http.StatusOK, Body: e.Answer, Sent: received, Received: received,
+		Ahead: now.Sub(received.Round(0)), Age: now.Sub(e.Answered),
+	})
+	if g != nil && err != nil { // expired
+		return nil, nil
+	}
+	if err == nil {
+		s.mu.Lock()
+		updated := g.delegation.UpdatedAt
+		replayed := !updated.IsZero() && updated.Before(s.updated)
+		s.mu.Unlock()
+		if !replayed {
+			return g, nil
+		}
+		err = errors.New("its token is older than one that the server has given out")
+	}
+	s.used("open", err.Error())
+	return nil, err
+}
+
+// answered takes account of what the server said to this process.
+func (s *shared) answered(out fetched) {
+	s.mu.Lock()
+	s.ahead = out.reply.Ahead
+	s.mu.Unlock()
+	s.learn(out.grant, out.reply.Asked())
+}
+
+// learn takes account of what the server said at a moment of its clock, to this
+// process or another. g is nil if that was a failure.
+func (s *shared) learn(g *grant, asked time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known = asked
+	if g != nil && !g.delegation.UpdatedAt.IsZero() {
+		s.updated = g.delegation.UpdatedAt
+	}
+}
+
+// forAll reports whether a failure is the server's answer about the agent, or
+// about itself. A rejected credential, or an answer of another service, may be
+// this process's own trouble.
+func forAll(out fetched) bool {
+	return out.reply != nil && out.err.StatusCode != http.StatusOK &&
+		(out.err.StatusCode >= 500 || errors.Is(out.err, ErrNotDelegated) || errors.Is(out.err, ErrRateLimited))
+}
+
+// concernsAll reports whether the server answers all processes with this status.
+// With a credential, a 404 may mean that its holder can't see the delegation.
+func (s *shared) concernsAll(status int) bool {
+	return status != http.StatusNotFound || s.server.credential == nil
+}
+
+// failureOfAnother is a failure that another process was answered a while ago. Its
+// waits end within a second after that one's, at random.
+func (s *shared) failureOfAnother(f *share.Failure, ago time.Duration) fetched {
+	body, _ := json.Marshal(map[string]string{"error": f.Message, "details": f.Details})
+	reply := &wire.Reply{Status: f.Status, Body: body, Header: http.Header{"X-Request-Id": {f.RequestID}}}
+	out := s.server.read(reply, "")
+	out.reply = nil
+	out.err.reason += " (cached answer from another process)"
+	out.err.RetryAfter = 0
+	spread := rand.N(time.Second)
+	if left := f.RetryAfter - ago; left > 0 {
+		out.err.RetryAfter = min(left+spread, wire.MaxRetryAfter)
+	}
+	if left := f.Hold - ago; left > 0 {
+		out.hold = min(left+spread, maxSharedHold)
+	}
+	return out
+}
+
+// store shares the server's answer. A failure leaves the token that others have in
+// service, unless an API rejected that one and the server has no delegation.
+func (s *shared) store(ctx context.Context, q query, out fetched) {
+	if out.err == nil {
+		s.cache.Write(ctx, share.Entry{Answer: out.reply.Body, Answered: out.reply.Asked()}, out.grant.life-time.Since(out.grant.received))
+		return
+	}
+	// Another process may have stored a token since. What this one can't read or use
+	// may be of use to others, and stays.
+	old, ok := s.cache.Read(ctx)
+	if !ok {
+		return
+	}
+	_, now := s.serverNow(old)
+	g, err := s.open(old, now)
+	if err != nil {
+		return
+	}
+	kept := g != nil && !(out.noDelegation && g.token.AccessToken == q.rejected)
+	if !s.concernsAll(out.err.StatusCode) {
+		if g != nil && !kept {
+			s.cache.Delete(ctx)
+		}
+		return
+	}
+	hold := max(q.hold, out.err.RetryAfter, minSharedHold)
+	if out.noDelegation && q.cause != "" { // the token is dropped, and a new one is asked for soon
+		hold = max(out.err.RetryAfter, minSharedHold)
+	}
+	entry := share.Entry{Failure: &share.Failure{
+		Told: out.reply.Asked(), Status: out.err.StatusCode, Message: out.err.Message, Details: out.err.Details,
+		RequestID: out.err.RequestID, Hold: hold, RetryAfter: out.err.RetryAfter,
+	}}
+	ttl := hold
+	if kept {
+		entry.Answer, entry.Answered = old.Answer, old.Answered
+		ttl = max(ttl, g.life-time.Since(g.received))
+	}
+	s.cache.Write(ctx, entry, ttl)
+}
+
+// used takes account of each use of the cache, and of entries that are not used.
+func (s *shared) used(op, fault string) {
+	if op == "open" {
+		s.mu.Lock()
+		s.stats.Rejects++
+		s.mu.Unlock()
+		s.write(record{slog.LevelWarn, "cache entry ignored", []any{"error", fault}})
+		return
+	}
+	s.mu.Lock()
+	failing := s.failing[op]
+	s.failing[op] = fault != ""
+	if fault != "" {
+		s.stats.Failures++
+		s.stats.LastError = errors.New("authsec: the cache failed to " + op + ": " + fault)
+	}
+	s.mu.Unlock()
+	switch {
+	case fault != "" && !failing:
+		s.write(record{slog.LevelWarn, "cache failed", []any{"op", op, "error", fault}})
+	case fault == "" && failing:
+		s.write(record{slog.LevelInfo, "cache works again", []any{"op", op}})
+	}
+}

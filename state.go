@@ -1,0 +1,304 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package authsec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/authsec-go/authsec/internal/flight"
+	"github.com/authsec-go/authsec/internal/lifecycle"
+	"github.com/authsec-go/authsec/internal/redact"
+	"golang.org/x/oauth2"
+)
+
+// maxBudgets is how many APIs have a budget of their own for the fetches that
+// their rejections cause. The others share one.
+const maxBudgets = 32
+
+// state is what changes in a Source. lifecycle decides what happens; this code
+// does it. Code that is not ours runs in flights, and in write, without the lock.
+type state struct {
+	mu       sync.Mutex // guards what follows; held for a few instructions only
+	life     lifecycle.State
+	grant    *grant                      // of life.Token
+	flight   *flight.Flight[landed]      // the fetch under way, if life.Fetching
+	rejected lifecycle.ID                // the latest token in service that an API rejected
+	budgets  map[string]lifecycle.Budget // by the API's host
+	landing  chan struct{}               // closed when the next fetch lands; nil: nobody waits for that
+	loss     loss
+	stats    Stats
+}
+
+// call is one call for a token. host is the API that rejected one.
+type call struct {
+	lifecycle.Call
+	host string
+}
+
+// turn is what a call does next.
+type turn struct {
+	lifecycle.Action
+	served  *served                // for Serve and Renew
+	flight  *flight.Flight[landed] // for Start and Join
+	pause   time.Duration          // for Pause
+	landing <-chan struct{}        // for Pause: ends it early
+	failure error                  // for FailCached
+	records []record               // to be logged
+}
+
+// landed is what a fetch led to.
+type landed struct {
+	fetch  lifecycle.Fetch
+	served *served // in service after it; nil: none
+	err    error
+}
+
+// await returns a token, or waits for one as lifecycle says.
+func (s *Source) await(ctx context.Context, c call) (*served, error) {
+	ended := ctx.Err() != nil
+	s.note(&c)
+	var failure error // of the fetch that the call waited for
+	for {
+		t := s.next(ctx, c, !ended && failure == nil)
+		s.write(t.records...)
+		switch {
+		case t.Action == lifecycle.Serve || t.Action == lifecycle.Renew:
+			return t.served, nil
+		case ended:
+			return nil, contextError(ctx, "waiting for a token")
+		case t.Action == lifecycle.Pause:
+			if !sleep(ctx, t.pause, t.landing) {
+				return nil, contextError(ctx, "waiting for a server that accepts no more requests for now")
+			}
+			failure = nil
+			continue
+		case failure != nil && t.served != nil && t.served.Good(s.now()): // a clock stepped meanwhile
+			return t.served, nil
+		case failure != nil:
+			return nil, failure
+		case t.Action == lifecycle.FailCached:
+			return nil, t.failure
+		}
+		l, err := t.flight.Wait(ctx)
+		switch {
+		case errors.Is(err, flight.ErrCycle):
+			return nil, errors.New("authsec: Config.HTTPClient or Config.Credential leads back to the Source that it serves")
+		case err != nil && ctx.Err() != nil:
+			return nil, contextError(ctx, "waiting for a token")
+		case err != nil || !c.Answers(l.fetch, l.id()): // err: the Logger ended the flight's goroutine
+		case l.err == nil && (l.served == nil || !l.served.Good(s.now())):
+			return nil, newError(s.server.agent, "the one that came expired at once", ErrInvalidResponse)
+		case l.err == nil:
+			return l.served, nil
+		case c.Rejected != noID || c.Refresh:
+			return nil, l.err
+		default:
+			failure = l.err // unless a token serves, or the call can wait out a rate limit
+		}
+	}
+}
+
+// next decides what a call does next, and starts a fetch if that is to be and may be.
+func (s *Source) next(ctx context.Context, c call, mayStart bool) turn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	t := turn{Action: s.life.Next(now, c.Call)}
+	switch t.Action {
+	case lifecycle.Start, lifecycle.Renew:
+		if mayStart {
+			s.begin(ctx, now, c)
+		}
+	case lifecycle.Pause:
+		if s.landing == nil {
+			s.landing = make(chan struct{})
+		}
+		t.pause, t.landing = s.life.RetryAt()-now.Mono, s.landing
+	case lifecycle.FailCached:
+		t.failure, t.records = s.life.Failure, s.loss.records(s, now, s.life.Failure, false)
+	}
+	t.served, t.flight = s.current.Load(), s.flight
+	return t
+}
+
+var noID lifecycle.ID
+
+func (l landed) id() lifecycle.ID {
+	if l.err != nil || l.served == nil {
+		return noID
+	}
+	return l.served.ID
+}
+
+// note takes account of a new call, and says whether the budget of the API that
+// rejected a token allows a fetch.
+func (s *Source) note(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	c.Began = now.Mono
+	if c.Rejected == noID {
+		return
+	}
+	if !c.Widen {
+		s.stats.Rejections++
+		if !s.life.Token.Good(now) || s.life.Token.ID == c.Rejected {
+			s.rejected = c.Rejected
+		}
+	}
+	host := s.budgetOf(now, c.host)
+	b := s.budgets[host].Reject(now)
+	s.budgets[host] = b
+	c.MayFetch = b.Allows(now)
+}
+
+// budgetOf returns the key of host's budget, which may be the shared one. mu is held.
+func (s *Source) budgetOf(now lifecycle.Moment, host string) string {
+	if s.budgets == nil {
+		s.budgets = map[string]lifecycle.Budget{}
+	}
+	if _, ok := s.budgets[host]; ok || len(s.budgets) < maxBudgets {
+		return host
+	}
+	for other, b := range s.budgets {
+		if b.Idle(now) {
+			delete(s.budgets, other)
+		}
+	}
+	if len(s.budgets) < maxBudgets {
+		return host
+	}
+	return ""
+}
+
+// begin starts a fetch. mu is held, and no fetch is under way.
+func (s *Source) begin(ctx context.Context, now lifecycle.Moment, c call) {
+	q := query{began: time.Now(), rejected: text(s.rejected), refresh: c.Refresh, hold: s.life.Hold(now, rand.Float64())}
+	var hand *oauth2.Token
+	if s.life.Token.Good(now) {
+		q.token, q.within = text(s.life.Token.ID), s.life.Token.Step()
+		if s.life.MayKeep(now, c.Call) {
+			hand = s.current.Load().copy()
+		}
+		if c.Rejected != noID {
+			host := s.budgetOf(now, c.host)
+			s.budgets[host] = s.budgets[host].Spend(now)
+			q.within = s.budgets[host].Step()
+		}
+	}
+	early := s.life.Token.Window()
+	s.life = s.life.Begin(now, c.Call)
+	q.cause = text(s.life.Fetch.Rejected)
+	s.publish()
+	s.flight = flight.Start(ctx, s.timeout, &s.left, func(ctx context.Context) (fetched, error) {
+		return fetchThrough(ctx, hand, early, s.fetcher, q), nil
+	}, func(out fetched, err error) landed {
+		if err != nil {
+			out = fetched{err: s.broken(err)}
+		}
+		return s.land(out)
+	})
+}
+
+// text is the access token with this ID; "": none.
+func text(id lifecycle.ID) string {
+	if id == noID {
+		return ""
+	}
+	return id.Value()
+}
+
+// publish puts life.Token into service. mu is held.
+func (s *Source) publish() {
+	if s.life.Token.ID == noID {
+		s.grant = nil
+		s.current.Store(nil)
+		return
+	}
+	s.current.Store(&served{Token: s.life.Token, grant: s.grant, authorization: "Bearer " + s.grant.token.AccessToken})
+}
+
+// land takes what a fetch brought into the state.
+func (s *Source) land(out fetched) landed {
+	result := s.result(out)
+	s.mu.Lock()
+	now := s.now()
+	fetch := s.life.Fetch
+	var event lifecycle.Event
+	s.life, event = s.life.Land(now, result, rand.Float64())
+	err := out.err
+	switch event {
+	case lifecycle.Kept:
+	case lifecycle.NoToken, lifecycle.RenewalFailed:
+		s.stats.Failures++
+		if event == lifecycle.RenewalFailed {
+			err = err.duringRenewal()
+		}
+		s.stats.LastError = err
+	default:
+		s.grant = out.grant
+		s.stats.LastSuccess, s.stats.LastError = time.Now(), nil
+		if event == lifecycle.Renewed {
+			s.stats.Renewals++
+		}
+	}
+	s.publish()
+	s.flight = nil
+	l := landed{fetch: fetch, served: s.current.Load()}
+	if err != nil {
+		l.err = err
+	}
+	records := s.landRecords(now, event, out, err)
+	landing := s.landing
+	s.landing = nil
+	s.mu.Unlock()
+	if landing != nil {
+		close(landing)
+	}
+	s.write(records...)
+	return l
+}
+
+// result is what a fetch brought, as lifecycle takes it.
+func (s *Source) result(out fetched) lifecycle.Result {
+	token := func(g *grant) lifecycle.Token {
+		if g == nil {
+			return lifecycle.Token{}
+		}
+		return lifecycle.New(lifecycle.NewID(g.token.AccessToken), s.moment(g.received), g.life, g.notAfter, s.renewBefore, rand.Float64())
+	}
+	if out.err == nil {
+		return lifecycle.Result{Kept: out.kept, Token: token(out.grant)}
+	}
+	status := out.err.StatusCode
+	return lifecycle.Result{
+		Expired: token(out.expired), Err: out.err, NoDelegate: out.noDelegation,
+		Answered: status != 0 && status < 500, Limited: status == http.StatusTooManyRequests,
+		RetryAfter: out.err.RetryAfter, Hold: out.hold,
+	}
+}
+
+// broken is the error of a fetch that did not return, panicked or ended its
+// goroutine: the fault of code that is not ours.
+func (s *Source) broken(err error) *Error {
+	const blame = "Config.Credential, Config.HTTPClient or Config.Keyfunc"
+	var reason string
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		reason = fmt.Sprintf("%s or Config.Credential did not answer within %v", s.server.shown, s.server.timeout)
+	case errors.Is(err, flight.ErrExited):
+		reason = "the fetch's goroutine was ended by " + blame
+	default:
+		reason = blame + ": " + redact.Error(err)
+	}
+	e := newError(s.server.agent, reason)
+	e.timeout = errors.Is(err, context.DeadlineExceeded)
+	return e
+}

@@ -1,0 +1,255 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package authsec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/authsec-go/authsec/internal/flight"
+	"github.com/authsec-go/authsec/internal/hosts"
+	"github.com/authsec-go/authsec/internal/redact"
+	"github.com/authsec-go/authsec/internal/replay"
+	"github.com/authsec-go/authsec/internal/wire"
+	"golang.org/x/oauth2"
+)
+
+// trip is one call of RoundTrip. One goroutine uses it.
+type trip struct {
+	t        *Transport
+	req      *http.Request // the caller's; never modified
+	bodies   replay.Body
+	body     io.ReadCloser // of the next attempt
+	getBody  func() (io.ReadCloser, error)
+	withheld bool // the request goes without the token
+	unsent   bool // the last attempt got no token, and was not sent
+	renewed  bool // a rejected token was replaced, or could not be
+}
+
+func newTrip(t *Transport, req *http.Request) trip {
+	return trip{t: t, req: req, bodies: replay.New(req, t.ready.buffer)}
+}
+
+// admit decides whether the token goes along.
+func (x *trip) admit() error {
+	p := &x.t.ready
+	switch {
+	case p.err != nil:
+		return p.err
+	case x.req.URL == nil || x.req.Header == nil:
+		return errors.New("authsec: the request has no URL, or its Header is nil")
+	case p.marks && x.req.Context().Value(recursionKey{x.t}) != nil:
+		return errors.New("authsec: Transport.Base is nil, and http.DefaultTransport leads back to this Transport: set Base")
+	}
+	switch p.hosts.Check(x.req, p.direct) {
+	case hosts.Send:
+		return nil
+	case hosts.Insecure:
+		return fmt.Errorf("authsec: the token would go to %s over plain HTTP: use https, or list \"http://%[1]s\" in Hosts if its network is to be trusted: %w", x.req.URL.Host, ErrInsecureURL)
+	}
+	x.withheld = true
+	p.notices.tokenWithheld(x.req.Context(), x.req.URL.Host)
+	return nil
+}
+
+// nextBody gets the body of the next attempt.
+func (x *trip) nextBody() (err error) {
+	x.body, x.getBody, err = x.bodies.Next(x.req.Context())
+	return err
+}
+
+// attempt sends the request once. If an API rejects the token, it sends the
+// request again with another.
+func (x *trip) attempt() (*http.Response, error) {
+	p := &x.t.ready
+	if x.withheld {
+		return x.send(bearer{})
+	}
+	token, err := p.token(x.req.Context())
+	if x.unsent = err != nil; x.unsent {
+		x.bodies.Close()
+		return nil, err
+	}
+	resp, err := x.send(token)
+	switch {
+	case err != nil:
+	case resp.StatusCode == http.StatusUnauthorized && !x.renewed:
+		return x.replay(resp, token)
+	case resp.StatusCode == http.StatusForbidden && p.source != nil && wantsScope(resp.Header):
+		p.source.widen(x.req.Context(), token.text, x.req.URL.Host)
+	case resp.StatusCode != http.StatusUnauthorized:
+		p.notices.tokenAccepted(x.req.URL.Host)
+	}
+	return resp, err
+}
+
+// replay sends the request again with another token than the rejected one, if
+// there is one. If not, it returns the API's answer.
+func (x *trip) replay(resp *http.Response, rejected bearer) (*http.Response, error) {
+	p, ctx := &x.t.ready, x.req.Context()
+	x.renewed = true
+	if !p.renews {
+		p.notices.tokenRejected(ctx, x.req.URL.Host, resp.StatusCode, false)
+		return resp, nil
+	}
+	replay.Hold(ctx, resp) // its connection may be the one that AuthSec is reached by
+	newer, err := p.renew(ctx, rejected, x.req.URL.Host)
+	another := err == nil && newer.value != "" && newer.value != rejected.value
+	p.notices.tokenRejected(ctx, x.req.URL.Host, resp.StatusCode, another)
+	if !another || x.nextBody() != nil {
+		return resp, nil
+	}
+	replay.Discard(resp.Body)
+	resp, err = x.send(newer)
+	if err == nil && resp.StatusCode != http.StatusUnauthorized {
+		p.notices.tokenAccepted(x.req.URL.Host)
+	}
+	return resp, err
+}
+
+// retry makes the attempts after the first, whose outcome is resp or err.
+func (x *trip) retry(resp *http.Response, err error) (*http.Response, error) {
+	ctx := x.req.Context()
+	if !idempotent(x.req) {
+		return resp, err
+	}
+	for made := 1; ; made++ {
+		wait, again := x.t.ready.retry.next(ctx, made, resp, err)
+		if !again || x.unsent || x.bodies.Broken() != nil || x.nextBody() != nil {
+			return resp, err
+		}
+		if resp != nil {
+			replay.Discard(resp.Body)
+		}
+		if !sleep(ctx, wait, nil) {
+			x.bodies.Close()
+			return nil, contextError(ctx, "waiting to retry a request")
+		}
+		resp, err = x.attempt()
+		if err == nil && !transientStatus(resp.StatusCode) {
+			return resp, nil
+		}
+	}
+}
+
+// outgoing is a copy of a request and the values of its Authorization header: in
+// one allocation, and shared with no other request.
+type outgoing struct {
+	http.Request
+	authorization [1]string
+}
+
+// send sends the request with the body of this attempt and this token.
+func (x *trip) send(token bearer) (*http.Response, error) {
+	p, req := &x.t.ready, x.req
+	if token.value != "" || p.marks || x.bodies.Changed() {
+		out := &outgoing{Request: *x.req}
+		req = &out.Request
+		if p.marks {
+			*req = *x.mark(x.req)
+		}
+		req.Body, req.GetBody = x.body, x.getBody
+		if token.value != "" {
+			req.Header = maps.Clone(req.Header) // Base may not modify the values
+			for key := range x.req.Header {
+				if len(key) == len("Authorization") && strings.EqualFold(key, "Authorization") {
+					delete(req.Header, key) // in whatever case it was written
+				}
+			}
+			out.authorization[0] = token.value
+			req.Header["Authorization"] = out.authorization[:]
+		}
+	}
+	resp, err := p.base.RoundTrip(req)
+	switch {
+	case err != nil && token.value != "":
+		return resp, redact.Conceal(err, "", token.text)
+	case resp == nil && err == nil:
+		return nil, errors.New("authsec: Transport.Base returned neither a response nor an error")
+	}
+	return resp, err
+}
+
+// wantsScope reports whether a 403 says insufficient_scope (RFC 6750, section 3.1).
+func wantsScope(h http.Header) bool {
+	return slices.ContainsFunc(h.Values("WWW-Authenticate"), func(v string) bool { return strings.Contains(v, "insufficient_scope") })
+}
+
+// bearer is a token as requests take it. The zero value is none.
+type bearer struct {
+	value string        // of the Authorization header
+	text  string        // the access token
+	token *oauth2.Token // if it is a foreign source's
+}
+
+// token gets the token for a request.
+func (p *prepared) token(ctx context.Context) (bearer, error) {
+	if p.source == nil {
+		return p.call(ctx, func(ctx context.Context) (*oauth2.Token, error) {
+			if c, ok := p.foreign.(contextSource); ok {
+				return c.TokenContext(ctx)
+			}
+			return p.foreign.Token()
+		})
+	}
+	c, err := p.source.get(ctx)
+	if err != nil {
+		return bearer{}, err
+	}
+	return bearer{value: c.authorization, text: c.token.AccessToken}, nil
+}
+
+// renew gets a token in place of one that the API at host rejected.
+func (p *prepared) renew(ctx context.Context, rejected bearer, host string) (bearer, error) {
+	if s, ok := p.foreign.(renewer); ok {
+		return p.call(ctx, func(ctx context.Context) (*oauth2.Token, error) { return s.Renew(ctx, rejected.token) })
+	}
+	c, err := p.source.renew(ctx, rejected.text, host)
+	if err != nil {
+		return bearer{}, err
+	}
+	return bearer{value: c.authorization, text: c.token.AccessToken}, nil
+}
+
+// call calls a foreign source, which may hang, panic or end its goroutine.
+func (p *prepared) call(ctx context.Context, method func(context.Context) (*oauth2.Token, error)) (bearer, error) {
+	if ctx.Err() != nil {
+		return bearer{}, contextError(ctx, "waiting for a token")
+	}
+	token, err := flight.Do(ctx, nil, method, nil)
+	var panicked *flight.PanicError
+	switch {
+	case err != nil && ctx.Err() != nil && err == ctx.Err():
+		return bearer{}, contextError(ctx, "waiting for a token")
+	case err == flight.ErrExited || errors.As(err, &panicked):
+		return bearer{}, fmt.Errorf("authsec: Transport.Source %w", err)
+	case err != nil:
+		return bearer{}, err
+	case token == nil || token.AccessToken == "":
+		return bearer{}, errors.New("authsec: Transport.Source returned no token")
+	case !wire.IsHeaderSafe(token.AccessToken) || !wire.IsHeaderSafe(token.Type()):
+		return bearer{}, errors.New("authsec: Transport.Source returned a token that no header can hold")
+	}
+	return bearer{value: token.Type() + " " + token.AccessToken, text: token.AccessToken, token: token}, nil
+}
+
+// sleep waits for the end of pause or for early, and reports whether ctx lasts.
+func sleep(ctx context.Context, pause time.Duration, early <-chan struct{}) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-early:
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
