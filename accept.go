@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	maxToken  = 16 << 10 // bytes of a token; servers commonly accept no longer headers
+	maxToken  = 16 << 10 // bytes; servers commonly accept no longer header
 	nbfLeeway = 5 * time.Second
 
-	// justExpired is how long ago a token may have expired that the server gives
-	// out all the same: it does so for up to 1 s, and its clock is known to 1 s.
+	// justExpired separates an expired delegation from an invalid response. The server
+	// returns a token for up to 1 s after its expiry, and its Date has whole seconds.
 	justExpired = 2 * time.Second
 )
 
@@ -35,8 +35,8 @@ type grant struct {
 	delegation *Delegation
 	received   time.Time     // with its monotonic reading
 	life       time.Duration // from received on
-	notAfter   time.Time     // its expiry on the server's clock; zero: the server named a lifetime only
-	asked      time.Time     // when it was asked for, on the server's clock
+	notAfter   time.Time     // its expiry on the server's clock; zero: the server named only a lifetime
+	asked      time.Time     // when the request was sent, on the server's clock
 	shared     bool          // another process got it
 }
 
@@ -47,8 +47,8 @@ type acceptance struct {
 	keyfunc  jwt.Keyfunc // nil: signatures are not verified
 }
 
-// accept checks a 200. Its error is fit to be printed after "can't be used: ". If
-// the token has expired, it returns the grant as well as errExpired.
+// accept checks a 200. Its error has no secrets, and its text follows "can't be used: ".
+// If the token has expired, accept returns the grant and an errExpired.
 func (a acceptance) accept(r *wire.Reply, secrets ...string) (*grant, error) {
 	t, err := r.ParseTokenResponse()
 	if err != nil {
@@ -96,8 +96,8 @@ func (a acceptance) accept(r *wire.Reply, secrets ...string) (*grant, error) {
 	return g, nil
 }
 
-// errExpired is a token that is past its expiry.
-type errExpired struct{ life time.Duration } // negative
+// errExpired says that a token has expired.
+type errExpired struct{ life time.Duration } // 0 or negative
 
 func (e errExpired) Error() string {
 	return fmt.Sprintf("its token expired %v ago, by the server's clock", -max(e.life, -wire.MaxTTL).Round(time.Second))
@@ -122,8 +122,7 @@ func (a acceptance) claims(t *wire.TokenResponse, now time.Time) (*Claims, error
 	return claims, nil
 }
 
-// verify checks a token's signature, times and audience, at a moment on the
-// server's clock.
+// verify checks a token's signature, times and audience. now is on the server's clock.
 func (a acceptance) verify(token string, now time.Time) (*Claims, error) {
 	options := []jwt.ParserOption{
 		jwt.WithValidMethods(asymmetric),

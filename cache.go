@@ -14,79 +14,82 @@ import (
 	"github.com/authsec-go/authsec/internal/share"
 )
 
-// Errors of a [Cache]. Wrapped ones count as well.
+// Errors of a [Cache]. An implementation may wrap them.
 var (
-	// ErrCacheMiss is what [Cache].Get returns if there is no entry.
+	// ErrCacheMiss means that [Cache].Get found no entry.
 	ErrCacheMiss = errors.New("authsec: cache miss")
 
-	// ErrLeaseHeld is what [Leaser].Lease returns while another process has the lease.
+	// ErrLeaseHeld means that another process has the lease that [Leaser].Lease wanted.
 	ErrLeaseHeld = errors.New("authsec: lease held by another process")
 )
 
 // Cache is a store that an agent's processes share, such as a directory (package
-// dircache) or Redis (package rediscache). A Source looks for a token in its
-// memory, then in the Cache, then asks the server. It checks what the Cache
-// returns as strictly as what the network returns. It stores the server's latest
-// answer, good or bad, encrypted with [CacheConfig.Keys].
+// dircache) or Redis (package rediscache). A Source looks for a token in its memory,
+// then in the Cache, then asks the server. The Source checks a cached token as strictly
+// as one from the network. It stores the latest token response, and the latest failure
+// that concerns all processes, encrypted with [CacheConfig.Keys].
 //
-// A key is 64 hexadecimal digits, from which nobody can read agent or server. An
-// entry has 1 to 4 kB as a rule, and at most 4 MiB. An implementation must be safe
-// for concurrent use, must return when its context ends, and must let no reader
-// see half an entry. Losing entries is safe. A failing Cache adds a bounded delay
-// and causes no error: it is logged, and the server is asked.
+// A key is 64 hexadecimal digits, a hash of agent and server. An entry usually has 1
+// to 4 kB; entries over 4 MiB are ignored. An implementation must be safe for
+// concurrent use, must return when its context ends, and must never return a part of
+// an entry. Losing entries is safe. A failing Cache adds a bounded delay and causes
+// no error: the Source logs the failure and asks the server.
 type Cache interface {
-	// Get returns the entry of key, or ErrCacheMiss.
+	// Get returns the entry of key, or ErrCacheMiss if there is none.
 	Get(ctx context.Context, key string) ([]byte, error)
 
-	// Put stores data as the entry of key, in place of an older one, for ttl, which
-	// is over 0. It must not change or keep data.
+	// Put stores data as the entry of key for ttl, and replaces an older entry. ttl
+	// is over 0. Put must not change data, and must not keep it after it returns.
 	Put(ctx context.Context, key string, data []byte, ttl time.Duration) error
 
 	// Delete removes the entry of key. A missing entry is no error.
 	Delete(ctx context.Context, key string) error
 }
 
-// Leaser is a Cache that can also choose one process of many. That one asks the
-// server, and the others wait for its result, at most half of
-// [Config.FetchTimeout]. Without leases, all that find no entry ask.
+// Leaser is a Cache that can also give a lease to one process. That process asks the
+// server, and the others wait for its result, for at most half of
+// [Config.FetchTimeout]. Without leases, every process that finds no entry asks.
 type Leaser interface {
 	Cache
 
-	// Lease takes the lease of key, or fails at once with ErrLeaseHeld. The lease
-	// ends by itself after ttl, which is a sixth of FetchTimeout. Leases do not
-	// touch entries. release ends this lease, and no other that was taken since; it
-	// is called once.
+	// Lease takes the lease of key. If another process has it, Lease returns
+	// ErrLeaseHeld at once. The lease ends by itself after ttl, a sixth of
+	// FetchTimeout. Leases do not affect entries. release ends this lease, but not a
+	// later one. It is called at most once.
 	Lease(ctx context.Context, key string, ttl time.Duration) (release func(context.Context) error, err error)
 }
 
-// CacheConfig says how an agent's processes share the server's answers. Store is
-// required, and either Keys or InsecurePlaintext.
+// CacheConfig says how an agent's processes share the server's answers. Store and
+// either Keys or InsecurePlaintext are required.
 type CacheConfig struct {
 	// Store holds the entries.
 	Store Cache
 
-	// Keys encrypt what goes into Store, with AES-256-GCM, bound to server and
-	// client ID. They are the same in all processes. Whoever has a key and can read
-	// Store has the token. The first key encrypts, all decrypt. To rotate: add the new key at the end everywhere, then move it to the front
-	// everywhere, then drop the old one once the token was renewed.
+	// Keys encrypt the entries with AES-256-GCM, bound to server and client ID. All
+	// processes have the same keys. Anyone who has a key and can read Store has the
+	// token. The first key encrypts, and all keys decrypt.
+	//
+	// To rotate keys: append the new key in all processes, then move it to the front
+	// in all processes, then, after the next renewal, remove the old key.
 	Keys CacheKeys
 
-	// InsecurePlaintext stores the token as it is, in place of Keys: all who can
-	// read Store have it, and all who can write to Store can choose the token that
-	// is sent.
+	// InsecurePlaintext stores entries without encryption. Anyone who can read Store
+	// has the token, and anyone who can write to Store can choose the token that is
+	// sent.
 	InsecurePlaintext bool
 
-	// Timeout bounds each use of Store. A Store that does not answer adds it once
-	// to a fetch, and is left alone then: 1 s at first, up to 1 minute, ±50 %
-	// jitter. A slow one can add up to five times this. 0: 1 s.
+	// Timeout bounds each use of Store. A Store that does not answer delays a fetch by
+	// one Timeout, and is then not used for 1 s at first, doubling to 1 minute, with
+	// ±50 % jitter. A slow Store can delay a fetch by up to five times Timeout. 0: 1 s.
 	Timeout time.Duration
 }
 
-// CacheKeys are secret keys. No way of printing shows them. The zero value has none.
+// CacheKeys is a list of secret keys. Printing it does not show them. The zero value
+// has no keys.
 type CacheKeys struct{ list func() [][]byte }
 
-// NewCacheKeys returns keys of 32 random bytes each. It copies them. A key of
-// another length is an error of [NewSource].
+// NewCacheKeys returns a copy of keys. Each key is 32 random bytes: [NewSource]
+// reports a key of another length.
 func NewCacheKeys(keys ...[]byte) CacheKeys {
 	list := make([][]byte, len(keys))
 	for i, key := range keys {

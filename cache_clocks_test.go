@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A process whose clock is wrong judges an entry by the server's clock, as far as it
-// knows that.
+// A process whose clock is wrong judges an entry by the server's clock, as far as the
+// process knows that clock.
 func TestEntryIsJudgedByTheServersClock(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -40,7 +40,8 @@ func TestEntryIsJudgedByTheServersClock(t *testing.T) {
 	}
 }
 
-// The offset that the server's own answer showed counts for entries, too.
+// A process learns its clock's offset from the server's answer, and uses the offset
+// for entries, too.
 func TestClockOffsetThatTheServerShowed(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		const ahead = 10 * time.Minute
@@ -72,8 +73,7 @@ func TestLifetimeOfAnEntryDoesNotStartAgain(t *testing.T) {
 	})
 }
 
-// An entry that a server whose clock is ahead answered does not answer a rejection
-// that came after it.
+// An entry from a server whose clock is ahead does not answer a later rejection.
 func TestTwoServersWithDifferentClocks(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		x.warm(1)

@@ -17,7 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// An entry passes the checks of a token response, or is a miss.
+// An entry that fails the checks of a token response is a miss.
 func TestEntriesAreCheckedAsTokenResponses(t *testing.T) {
 	otherServer := authsectest.NewInMemoryServer()
 	for _, c := range []struct {
@@ -98,7 +98,7 @@ func TestReplayedEntryIsAMiss(t *testing.T) {
 	})
 }
 
-// A process that can't use an entry leaves it to others, and its failure, too.
+// A process that can't use an entry does not replace it, not even with a failure.
 func TestEntryOfOthersIsLeft(t *testing.T) {
 	for name, edit := range map[string]func(*authsec.Config){
 		"another audience": func(c *authsec.Config) { c.Audience = "another" },
@@ -119,7 +119,7 @@ func TestEntryOfOthersIsLeft(t *testing.T) {
 	}
 }
 
-// Failures that may have their cause in one process do not stop the others.
+// A failure that one process may cause itself does not stop the others.
 func TestOwnFailuresAreNotShared(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -168,7 +168,7 @@ func TestNoDelegationForOneCredentialIsNotShared(t *testing.T) {
 	})
 }
 
-// A failure that is stored late leaves the token that another process got since.
+// A failure that is stored late does not replace a newer token of another process.
 func TestLateFailureLeavesTheNewerToken(t *testing.T) {
 	type roundTrip = func(req *http.Request, next http.RoundTripper) (*http.Response, error)
 	for _, c := range []struct {

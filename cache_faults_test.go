@@ -115,7 +115,7 @@ func TestSlowCacheAddsABoundedDelay(t *testing.T) {
 	})
 }
 
-// A store that hangs in one of its uses is left alone for longer each time.
+// A store that hangs in one of its uses is not used for longer each time.
 func TestCacheThatHangsIsUsedLessOften(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		x.cache.fault = on(hangs(1100*time.Millisecond), "lease")
@@ -167,8 +167,8 @@ func TestHungCacheWithShortFetchTimeout(t *testing.T) {
 	}
 }
 
-// An older answer must not outlive a newer one, though the store takes no more, or
-// takes long.
+// An older answer must not outlive a newer one, even if the store accepts no new entry
+// or is slow.
 func TestEntryThatCannotBeReplacedIsRemoved(t *testing.T) {
 	gone := func(x *fleet) {
 		x.Helper()
@@ -199,7 +199,7 @@ func TestEntryThatCannotBeReplacedIsRemoved(t *testing.T) {
 	})
 }
 
-// In an outage, a store that takes no failure keeps the token that others need.
+// If the store does not accept a failure, it keeps the token that others need.
 func TestFailureThatCannotBeStoredDeletesNoToken(t *testing.T) {
 	for name, put := range map[string]func() error{"full": fails(errors.New("full")), "late": lateFailure} {
 		inFleetBubble(t, name, func(t *testing.T, x *fleet) {

@@ -43,7 +43,7 @@ func TestFleetAsksOnceAtAColdStart(t *testing.T) {
 	})
 }
 
-// Without leases the cache still serves all that come later.
+// Without leases, processes that start later still get the token from the cache.
 func TestFleetWithoutLeases(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		x.warm(10, func(c *authsec.Config) { c.Cache.Store = &x.cache.plainCache })
@@ -80,8 +80,8 @@ func TestFleetRenewsOnce(t *testing.T) {
 	})
 }
 
-// While the server gives out the same token, the fleet asks as often as one
-// process does, about ten times in a window; and again while there is none.
+// While the server returns the same token, the fleet asks as often as one process
+// does, about ten times in a window. The same is true while there is no token.
 func TestFleetAsksAsOneProcessDoes(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		x.delegate("only", time.Hour)
@@ -193,7 +193,7 @@ func TestFleetWaitsForASlowServer(t *testing.T) {
 	})
 }
 
-// A process that died with the lease holds the others up for the rest of it.
+// If a process dies with the lease, the others wait until the lease ends.
 func TestLeaseOfADeadProcessEnds(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		x.delegate("first", time.Hour)
@@ -214,8 +214,8 @@ func TestLeaseOfADeadProcessEnds(t *testing.T) {
 	})
 }
 
-// A process with a token renews it seldom. Its failure is cached more briefly for
-// those that have none.
+// A process with a token renews it rarely. A failure of that renewal is cached more
+// briefly for processes without a token.
 func TestFailureOfARenewalIsCachedBrieflyForOthers(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		early := func(c *authsec.Config) { c.Retry.MaxAttempts, c.RenewBefore = 1, 4*time.Hour }

@@ -139,7 +139,7 @@ func TestRejectedTokenIsRenewedForAllByOne(t *testing.T) {
 	})
 }
 
-// What the server said before a rejection does not answer it.
+// A rejection is not answered by an older answer of the server.
 func TestRejectionAsksTheServerAgain(t *testing.T) {
 	inFleetBubble(t, "right after the token came", func(t *testing.T, x *fleet) {
 		x.warm(1)
@@ -179,7 +179,7 @@ func TestRejectionAsksTheServerAgain(t *testing.T) {
 	})
 }
 
-// A process that knows that the token was rejected asks the server.
+// A process whose token was rejected asks the server, although the cache has that token.
 func TestEntryThatEqualsARejectedTokenIsAMiss(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		x.warm(2)
@@ -224,7 +224,7 @@ func TestReplayedFailureDoesNotAnswerARejection(t *testing.T) {
 	})
 }
 
-// An API rejected it, and the server has no delegation: it is not kept for others.
+// An API rejects the token, and the server has no delegation: the cache drops the token.
 func TestRevokedTokenIsNotWrittenBack(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		x.warm(2)
@@ -238,7 +238,7 @@ func TestRevokedTokenIsNotWrittenBack(t *testing.T) {
 	})
 }
 
-// As above, but the process whose token was rejected takes the other's failure.
+// As above, but the process whose token was rejected uses another process's failure.
 func TestRevokedTokenIsNotWrittenBackByAWaiter(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		x.warm(2)
@@ -270,7 +270,8 @@ func TestRevokedTokenIsRemovedWithACredential(t *testing.T) {
 	})
 }
 
-// The process takes the failure that another has just got, and ends.
+// The process uses the failure that another process has just got, and drops the token
+// from the cache. No process asks again.
 func TestRevokedTokenIsRemovedByTheRejectedProcess(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		x.warm(2)
@@ -289,7 +290,7 @@ func TestRevokedTokenIsRemovedByTheRejectedProcess(t *testing.T) {
 	})
 }
 
-// A fetch that another process began before the delegation does not answer Refresh.
+// The result of a fetch that another process began before Refresh does not answer it.
 func TestRefreshIsNotAnsweredByAnEarlierFetch(t *testing.T) {
 	fleetBubble(t, func(t *testing.T, x *fleet) {
 		var latency atomic.Int64

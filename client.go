@@ -12,9 +12,9 @@ import (
 	"github.com/authsec-go/authsec/internal/hosts"
 )
 
-// NewClient returns a client that sends the agent's delegation token to
-// cfg.Hosts: an [http.Client] around [NewTransport]. It makes no request yet. Its
-// error joins all faults of cfg.
+// NewClient returns a client that sends the agent's delegation token to cfg.Hosts:
+// an [http.Client] with the Transport of [NewTransport] and no Timeout. It makes no
+// request. Its error joins all faults of cfg.
 func NewClient(cfg Config) (*http.Client, error) {
 	t, err := NewTransport(cfg)
 	if err != nil {
@@ -24,8 +24,9 @@ func NewClient(cfg Config) (*http.Client, error) {
 }
 
 // NewTransport returns a [Transport] over a new [Source], with cfg's Hosts and
-// Logger. Its other fields may be set before the first request. It makes no
-// request yet. Its error joins all faults of cfg.
+// Logger. cfg's HTTPClient and Retry apply to the AuthSec server only. The caller may
+// set the Transport's other fields before the first request. NewTransport makes no
+// request. Its error joins all faults of cfg.
 func NewTransport(cfg Config) (*Transport, error) {
 	var hostsErr error
 	if len(cfg.Hosts) == 0 {

@@ -10,8 +10,8 @@ import (
 	"github.com/authsec-go/authsec"
 )
 
-// A client ID that was copied with an invisible or a look-alike character finds
-// nothing. It is refused at construction, and the character is named.
+// A client ID with an invisible or look-alike character is an error at construction,
+// which names the character.
 func TestClientIDWithAForeignCharacterIsRefused(t *testing.T) {
 	for char, name := range map[string]string{
 		"\ufeff": "U+FEFF", "\u200b": "U+200B", "\u2013": "U+2013 '–'", "\u2011": "U+2011", "\u00a0": "U+00A0",

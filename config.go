@@ -22,75 +22,83 @@ import (
 
 const (
 	defaultFetchTimeout = 30 * time.Second
-	maxTimeout          = 365 * 24 * time.Hour // as good as none, and can be added up
+	maxTimeout          = 365 * 24 * time.Hour // longer time-outs count as this, so that sums do not overflow
 )
 
-// Config says which agent gets its delegation token from which server. BaseURL
-// and ClientID are required, and Hosts for [NewClient] and [NewTransport]. The
-// zero value of every other field works. It is read once, at construction; later
-// changes to it have no effect.
+// Config says which agent gets its delegation token from which server. BaseURL and
+// ClientID are required. [NewClient] and [NewTransport] also require Hosts. The zero
+// value of every other field works, and negative values are errors. White space
+// around BaseURL, ClientID and Audience is ignored. A Config is read once, at
+// construction; later changes have no effect.
 type Config struct {
-	// BaseURL is the AuthSec server's root, such as "https://authsec.example.com",
-	// perhaps with a path prefix. A URL that ends in /authsec, /authsec/uflow or,
-	// as AuthSec's own SDKs are configured, /uflow means the same server. It has
-	// no user name, query or fragment. Its scheme is https, or http for this
-	// machine if no proxy is in between.
+	// BaseURL is the root of the AuthSec server, such as
+	// "https://authsec.example.com", with or without a path prefix. It may end in
+	// /authsec, /authsec/uflow or /uflow (which AuthSec's own SDKs use): these name
+	// the same server. It must have no user name, query or fragment. Its scheme is
+	// https. http is accepted for this machine if no proxy is in between, and for
+	// other hosts with AllowHTTP.
 	BaseURL string
 
-	// ClientID is the agent's client ID, a UUID. It is sent in lower case with
-	// hyphens, however it is written here. Older servers give the token to anybody
-	// who knows it: keep it secret.
+	// ClientID is the agent's client ID, a UUID. Requests have it in lower case with
+	// hyphens, in whatever form it is written here. Anyone who knows it can get the
+	// token from an older server: keep it secret.
 	ClientID string
 
-	// Credential authenticates the caller to the endpoint, on servers that want
-	// it. It is called before every request for a token, with the fetch's context
-	// if it has a method TokenContext, as a [*Source] does. nil: none.
+	// Credential authenticates the caller to servers that require it. It is called
+	// once for each fetch; the retries of a fetch use the same credential. If it has
+	// a method TokenContext, as a [*Source] has, that is called instead of Token,
+	// with the fetch's context. nil: no credential.
 	Credential oauth2.TokenSource
 
-	// HTTPClient sends the requests for a token. Its Transport is used, with its
-	// proxy, TLS and so on, and its Timeout for each attempt if that is under
-	// 10 s. Redirects are not followed and no cookies are sent. nil: a client of
-	// its own, with the proxy of the environment.
+	// HTTPClient sends the requests for a token. Only its Transport and its Timeout
+	// are used. A Timeout under 10 s bounds each attempt. Redirects are not followed
+	// and no cookies are sent. nil: a client that all Sources share, with the
+	// settings of http.DefaultTransport, such as the environment's proxy.
 	HTTPClient *http.Client
 
-	// Keyfunc verifies each token's signature before the token is used. Only
-	// asymmetric algorithms are accepted, the token must have an exp, and its nbf
-	// may be up to 5 s ahead. nil: signatures are not verified.
+	// Keyfunc returns the key that verifies a token's signature before the token is
+	// used, such as one from verify.Keyfunc. Only asymmetric algorithms are accepted,
+	// the token must have an exp, and its nbf may be at most 5 s ahead of the server's
+	// clock. nil: signatures are not verified.
 	Keyfunc jwt.Keyfunc
 
-	// Audience must be in the token's aud. "": not checked.
+	// Audience must be in the token's aud claim. "": aud is not checked.
 	Audience string
 
-	// RenewBefore is how long before a token's expiry its renewal begins. Capped
-	// at the token's lifetime. 0: a fifth of the lifetime, at most 5 minutes.
+	// RenewBefore is the renewal window: how long before its expiry a token may be
+	// renewed. It is capped at the token's lifetime. The first attempt is due at a
+	// random time in the first half of the window, the next ones after a tenth of
+	// the window or 1 s, whichever is longer, with ±50 % jitter. 0: a fifth of the
+	// lifetime, at most 5 minutes.
 	RenewBefore time.Duration
 
-	// FetchTimeout bounds one whole fetch: the Credential, all attempts, and the
-	// waits between them. One attempt takes at most 10 s of it. 0: 30 s.
+	// FetchTimeout bounds one fetch from the server: the Credential, all attempts,
+	// and the waits between them. One attempt takes at most 10 s of it. 0: 30 s.
 	FetchTimeout time.Duration
 
 	// Cache shares the server's answers with the agent's other processes, so that
 	// only one process contacts AuthSec. nil: each process does.
 	Cache *CacheConfig
 
-	// Retry is for requests to the endpoint. A 429 is not retried within a fetch.
+	// Retry is the policy for requests to the AuthSec server. A 429 is not retried
+	// within a fetch. Requests to APIs have [Transport.Retry].
 	Retry RetryPolicy
 
-	// AllowHTTP permits a BaseURL with http:// and a host that is not this
-	// machine. Whoever can read the traffic then has the token.
+	// AllowHTTP permits http:// in BaseURL for every host. Anyone who can read the
+	// traffic can then take the token.
 	AllowHTTP bool
 
 	// Hosts is where the token may go. See [Transport.Hosts].
 	Hosts []string
 
-	// Logger gets a record of each event in a token's life, at Debug to Error.
-	// Records are made without a lock, and by the goroutine that the event
-	// happened in: a handler that blocks holds that one up. nil: silent.
+	// Logger gets a record of each event in a token's life, at levels from Debug to
+	// Error. No lock is held while its handler runs. A handler that blocks delays
+	// only the calls that wait for the event. nil: nothing is logged.
 	Logger *slog.Logger
 }
 
-// validate returns cfg with its strings trimmed and its defaults filled in, and
-// the base URL. Its error joins all faults.
+// validate returns cfg with trimmed strings and with defaults for zero fields, and
+// the parsed BaseURL. Its error joins all faults.
 func (cfg Config) validate() (Config, *url.URL, error) {
 	var faults []error
 	fault := func(format string, args ...any) {
@@ -138,7 +146,7 @@ func (cfg Config) validate() (Config, *url.URL, error) {
 	return cfg, base, errors.Join(faults...)
 }
 
-// endpointTransport sends the requests to the endpoint.
+// endpointTransport returns the RoundTripper for requests to the endpoint.
 func (cfg Config) endpointTransport() http.RoundTripper {
 	switch {
 	case cfg.HTTPClient == nil:
@@ -149,8 +157,8 @@ func (cfg Config) endpointTransport() http.RoundTripper {
 	return cfg.HTTPClient.Transport
 }
 
-// checkClientID says what is wrong with a trimmed client ID. The server says
-// whether a well-formed one is known.
+// checkClientID returns what is wrong with a trimmed client ID. It accepts IDs that
+// are not UUIDs: the server rejects those.
 func checkClientID(id string) error {
 	if id == "" {
 		return errors.New("is empty: it is on the agent's page in the AuthSec console")

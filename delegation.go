@@ -17,15 +17,15 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Delegation is what a token stands for: who may do what, and until when. What
-// the token response leaves out comes from the token's claims. Times are on the
-// server's clock. It is the caller's own copy.
+// Delegation says who may do what, and until when. It has the fields of the token
+// response. Fields that the response leaves out come from the token's claims. Times
+// are on the server's clock. A Delegation is the caller's own copy.
 //
-// It is what the server said. The token is verified only with [Config.Keyfunc],
-// and an API decides by the token.
+// The token is verified only with [Config.Keyfunc]. An API decides by the token
+// itself.
 //
-// Printed and logged, it shows only the first 8 characters of the client ID. Its
-// fields and its JSON have it in full.
+// Printed and logged, a Delegation shows only the first 8 characters of the client
+// ID. Its field ClientID and its JSON have the whole client ID.
 type Delegation struct {
 	SPIFFEID    string    // the agent's SPIFFE ID, spiffe://...
 	Permissions []string  // resource:action; empty, not nil, if there are none
@@ -33,26 +33,28 @@ type Delegation struct {
 	ClientID    string    // the agent's client ID
 	TenantID    string    // the tenant's ID; on newer servers the workspace's
 	Status      string    // "active"; "" if the server did not say
-	IssuedAt    time.Time // of this token, its iat claim; zero if unknown
-	UpdatedAt   time.Time // of the delegation; zero if unknown
-	ExpiresAt   time.Time // the earlier of the response's expiry and the token's; zero if they name a lifetime only
+	IssuedAt    time.Time // the token's iat claim; UpdatedAt if it has none
+	UpdatedAt   time.Time // when the delegation was made or changed; zero if unknown
+	ExpiresAt   time.Time // the earlier of the response's expiry and the token's; zero if there is only a lifetime
 
-	token    func() string // a func, so that no way of printing shows it; nil: none
+	token    func() string // a func, so that printing does not show the token; nil: no token
 	verified bool
 }
 
-// HasPermission reports whether the permission is delegated, by its exact name.
+// HasPermission reports whether the permission is delegated. Names must be equal:
+// there are no wildcards.
 func (d *Delegation) HasPermission(permission string) bool {
 	return d != nil && slices.Contains(d.Permissions, permission)
 }
 
-// HasAnyPermission reports whether at least one of the permissions is delegated.
+// HasAnyPermission reports whether at least one of the permissions is delegated. For
+// no permissions it returns false.
 func (d *Delegation) HasAnyPermission(permissions ...string) bool {
 	return slices.ContainsFunc(permissions, d.HasPermission)
 }
 
-// HasAllPermissions reports whether each of the permissions is delegated. For no
-// permissions it is true.
+// HasAllPermissions reports whether all of the permissions are delegated. For no
+// permissions it returns true.
 func (d *Delegation) HasAllPermissions(permissions ...string) bool {
 	return !slices.ContainsFunc(permissions, func(p string) bool { return !d.HasPermission(p) })
 }
@@ -72,8 +74,8 @@ func (d *Delegation) Claims() (*Claims, error) {
 	return c, nil
 }
 
-// newDelegation is the delegation of a token response whose token has these
-// claims, and expires then.
+// newDelegation returns the Delegation of a token response, whose token has these
+// claims and expires at expiry.
 func newDelegation(r *wire.TokenResponse, c *Claims, clientID string, expiry time.Time, verified bool) *Delegation {
 	d := &Delegation{
 		SPIFFEID:    r.SPIFFEID,
@@ -103,7 +105,7 @@ func newDelegation(r *wire.TokenResponse, c *Claims, clientID string, expiry tim
 	return d
 }
 
-// clone returns a copy that shares nothing with d that can be changed.
+// clone returns a copy whose lists are its own.
 func (d *Delegation) clone() *Delegation {
 	c := *d
 	c.Permissions = slices.Clone(d.Permissions)
@@ -130,23 +132,23 @@ func (d Delegation) LogValue() slog.Value { return slog.StringValue(d.String()) 
 
 // Claims are a delegation token's claims (RFC 7519, section 4, and AuthSec's own).
 //
-// Printed and logged, they show only the first 8 characters of the client ID, and
-// neither user ID nor email. Their fields and their JSON have them in full.
+// Printed and logged, Claims show only the first 8 characters of the client ID, and
+// no user ID or email. Their fields and their JSON have these in full.
 type Claims struct {
 	jwt.RegisteredClaims          // iss, sub, aud, exp, nbf, iat, jti
-	TenantID             string   `json:"tenant_id,omitempty"` // the workspace's, where the token has workspace_id
+	TenantID             string   `json:"tenant_id,omitempty"` // workspace_id if the token has no tenant_id
 	UserID               string   `json:"user_id,omitempty"`
 	Email                string   `json:"email,omitempty"`
 	AgentType            string   `json:"agent_type,omitempty"`
 	ClientID             string   `json:"client_id,omitempty"`
 	Permissions          []string `json:"permissions,omitempty"`
 
-	// Verified is true if the signature was verified. If it is false, anybody can
-	// have written these claims.
+	// Verified is true if [Config.Keyfunc] verified the signature. If it is false,
+	// anybody may have written these claims.
 	Verified bool `json:"-"`
 }
 
-// newClaims reads claims. One that has not its type reads as absent.
+// newClaims reads claims. It ignores a claim of a wrong type.
 func newClaims(m jwt.MapClaims) *Claims {
 	f := wire.Fields{Values: m}
 	c := &Claims{

@@ -15,8 +15,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Whatever the server puts into its texts, printed they show neither the token nor
-// a control character, and of the client ID its beginning.
+// Printed values show no token, no control character and only the beginning of the
+// client ID, whatever the server's texts have in them.
 func TestPrintedDelegationAndClaimsShowNoSecret(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		bare := strings.ReplaceAll(ourID, "-", "")
@@ -51,7 +51,8 @@ func TestPrintedDelegationAndClaimsShowNoSecret(t *testing.T) {
 	})
 }
 
-// The same token comes with other permissions: Extra and Delegation have them.
+// The server returns the same token with other permissions. Extra and Delegation have
+// the new permissions.
 func TestSameTokenWithOtherPermissions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		permission := "a:read"

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// The environment that [ConfigFromEnv] reads.
+// The environment variables that [ConfigFromEnv] reads.
 const (
 	envBaseURL      = "AUTHSEC_BASE_URL"
 	envClientID     = "AUTHSEC_AGENT_CLIENT_ID"
@@ -24,15 +24,17 @@ const (
 	envAPITokenFile = "AUTHSEC_API_TOKEN_FILE"
 )
 
-// ConfigFromEnv reads the environment:
+// ConfigFromEnv returns a Config from environment variables:
 //
 //   - AUTHSEC_BASE_URL (required) sets BaseURL.
 //   - AUTHSEC_AGENT_CLIENT_ID (required) sets ClientID.
-//   - AUTHSEC_HOSTS, a comma-separated list, sets Hosts. If it is not set, the host
-//     and port of DOWNSTREAM_URL do.
-//   - AUTHSEC_API_TOKEN sets Credential, or AUTHSEC_API_TOKEN_FILE names a regular
-//     file that holds it. The file is read before every request for a token, so
-//     that Kubernetes may rotate it.
+//   - AUTHSEC_HOSTS, a comma-separated list, sets Hosts. If it is not set,
+//     DOWNSTREAM_URL sets Hosts to its host and port. An http:// in DOWNSTREAM_URL
+//     does not permit plain HTTP to another machine.
+//   - AUTHSEC_API_TOKEN sets the token of Credential. Instead,
+//     AUTHSEC_API_TOKEN_FILE may name a regular file that holds the token. The file
+//     is read at once and again for each fetch, so Kubernetes may rotate it. It is an
+//     error to set both.
 //
 // White space around a value is ignored. The error names all variables that are
 // missing or malformed.
@@ -89,7 +91,7 @@ func ConfigFromEnv() (Config, error) {
 	return cfg, errors.Join(faults...)
 }
 
-// tokenFunc is a token source. As a func, it prints nothing of what it holds.
+// tokenFunc is a TokenSource. It is a func, so printing it shows no token.
 type tokenFunc func() (*oauth2.Token, error)
 
 func (f tokenFunc) Token() (*oauth2.Token, error) { return f() }
@@ -97,7 +99,7 @@ func (f tokenFunc) Token() (*oauth2.Token, error) { return f() }
 // tokenFile is the name of a file that holds a bearer token.
 type tokenFile string
 
-// Token reads the file. A pipe or a device is not opened: it might block, and
+// Token reads the file. It does not open a pipe or a device, which may block and
 // can't be read again.
 func (f tokenFile) Token() (*oauth2.Token, error) {
 	info, err := os.Stat(string(f))
@@ -105,7 +107,7 @@ func (f tokenFile) Token() (*oauth2.Token, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file, which can be read again for every request", string(f))
+		return nil, fmt.Errorf("%s is not a regular file, so it can't be read again for each fetch", string(f))
 	}
 	b, err := os.ReadFile(string(f))
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/authsec-go/authsec"
 )
 
-// A token file is read for every request. What can be read once, or blocks, is
-// refused without being opened. Kubernetes' own are links to regular files.
+// A token file is read again for each fetch. A file that may block, or can be read only
+// once, is an error and is not opened. Kubernetes mounts links to regular files.
 func TestTokenFileMustBeReadableAgain(t *testing.T) {
 	dir := t.TempDir()
 	pipe, file, link := filepath.Join(dir, "pipe"), filepath.Join(dir, "file"), filepath.Join(dir, "link")
@@ -46,7 +46,7 @@ func TestPlainHTTPErrorNamesTheVariable(t *testing.T) {
 	}
 }
 
-// The rule for plain HTTP to this machine is that of the requests to APIs.
+// BaseURL has the same rule for plain HTTP to this machine as requests to APIs.
 func TestBaseURLOverPlainHTTPOnlyWithoutAProxy(t *testing.T) {
 	for base, ok := range map[string]bool{"http://localhost:7468": true, "http://127.0.0.1:7468": true, "http://[::1]:7468": true, "http://LOCALHOST:7468": true, "http://localhost.:7468": true, "http://authsec.example.com": false} {
 		cfg := goodConfig()

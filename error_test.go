@@ -19,8 +19,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// A fetch that takes too long is a time-out for http.Client's callers, and not the
-// end of their own context.
+// The error of a fetch that takes too long is a time-out, but not the end of the
+// caller's own context.
 func TestErrorOfASlowFetchIsATimeout(t *testing.T) {
 	silent := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	for name, edit := range map[string]func(*authsec.Config){
@@ -113,7 +113,7 @@ func handler(status int, body string) *http.Handler {
 	return &h
 }
 
-// Pages of other services say nothing of a credential.
+// A 401 or 403 with a page of another service says nothing about the credential.
 func TestHTMLPagesAreNoAuthSecAnswer(t *testing.T) {
 	for _, status := range []int{401, 403} {
 		for body, want := range map[string]error{
@@ -134,8 +134,8 @@ func TestHTMLPagesAreNoAuthSecAnswer(t *testing.T) {
 	}
 }
 
-// Errors below an *Error show neither client ID nor credential, and the transport's
-// own are found, also beside a *url.Error.
+// Errors that an *Error wraps show neither client ID nor credential. errors.As finds
+// the transport's own error, also in a *url.Error.
 func TestErrorsBelowAnErrorShowNoSecret(t *testing.T) {
 	sentinel, op := errors.New("the transport's own"), &net.OpError{Op: "dial", Err: errors.New("no route")}
 	bubble(t, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestErrorsBelowAnErrorShowNoSecret(t *testing.T) {
 	})
 }
 
-// What cannot be told apart from a short credential is left out whole.
+// A text that contains a short credential is left out completely.
 func TestShortCredentialDoesNotMangleMessages(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		for credential, want := range map[string]string{"e": "[redacted]", "~": "No active delegation token found"} {
@@ -174,7 +174,7 @@ func TestShortCredentialDoesNotMangleMessages(t *testing.T) {
 			})
 			_, err := src.Token()
 			var e *authsec.Error
-			if !errors.As(err, &e) || e.Message != want || !errors.Is(err, authsec.ErrNotDelegated) || !strings.Contains(err.Error(), "it has no delegation") {
+			if !errors.As(err, &e) || e.Message != want || !errors.Is(err, authsec.ErrNotDelegated) || !strings.Contains(err.Error(), "the agent has no delegation") {
 				t.Errorf("credential %q: got %v with message %q, want %q", credential, err, e.Message, want)
 			}
 		}

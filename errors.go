@@ -16,48 +16,52 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Test for these with [errors.Is]. Those that the server's answer caused come
-// within an [*Error].
+// Test for these with [errors.Is]. An [*Error] wraps those that the server's answer
+// causes.
 var (
-	// ErrNotDelegated means that the agent has no delegation, or that it ended. An
-	// admin must delegate to it. It is the server's 404 or 410.
+	// ErrNotDelegated means that the agent has no delegation, or that its delegation
+	// has ended. An admin must delegate to it. It is AuthSec's own 404, also for an
+	// unknown client ID, or its 410.
 	ErrNotDelegated = errors.New("authsec: not delegated")
 
-	// ErrDelegationExpired means that the agent's delegation has expired. The
-	// server says so once (its 410), to the first caller that asks, and then
-	// answers that there is none. So it is always an ErrNotDelegated, too.
+	// ErrDelegationExpired means that the agent's delegation has expired: the server's
+	// 410, or a token that expired within the last 2 s. The server answers 410 only
+	// once, and then 404. So an ErrDelegationExpired is always an ErrNotDelegated, too.
 	ErrDelegationExpired = errors.New("authsec: delegation expired")
 
-	// ErrUnauthorized means that the endpoint rejected the caller's own credential,
-	// or wants one. It is the server's 401 or 403. See [Config.Credential].
+	// ErrUnauthorized means that the endpoint rejected the caller's own credential, or
+	// requires one. It is the server's 401 or 403. See [Config.Credential].
 	ErrUnauthorized = errors.New("authsec: unauthorized")
 
-	// ErrInvalidClientID means that the server does not accept the form of the
-	// client ID. It is the server's 400.
+	// ErrInvalidClientID means that the client ID is not a UUID. It is the server's
+	// 400.
 	ErrInvalidClientID = errors.New("authsec: invalid client ID")
 
 	// ErrRateLimited means that the server accepts no more requests for now. It is
 	// the server's 429. See [Error.RetryAfter].
 	ErrRateLimited = errors.New("authsec: rate limited")
 
-	// ErrInvalidResponse means that no AuthSec server answers like this, or that
-	// the token can't be used: a wrong base URL, a redirect, a gateway's page,
+	// ErrInvalidResponse means that the answer is not one of an AuthSec server, or that
+	// its token can't be used: a wrong base URL, a redirect, a gateway's page,
 	// malformed JSON, another agent's token, an invalid signature.
 	ErrInvalidResponse = errors.New("authsec: invalid response")
 
 	// ErrInsecureURL means that a token would have gone over plain HTTP (RFC 6750,
-	// section 5.3). See [Transport.Hosts].
+	// section 5.3). See [Transport.Hosts] and [Config.AllowHTTP].
 	ErrInsecureURL = errors.New("authsec: insecure URL")
 )
 
-// Error is a failure to get a token. Several callers may hold the same one: do
-// not change it.
+// Error is a failure to get a token. Several callers may have the same *Error: do not
+// change it.
 //
-// If the server answered, it unwraps to an [*oauth2.RetrieveError], too, which
-// has the status, and Message and Details as a JSON body. It unwraps to
-// [context.DeadlineExceeded] only if the caller's own context ended. If only an
-// admin can help, [errors.As] finds an error with the method NonRetriable, by
-// which Azure's azcore stops retrying.
+// If the server answered, [errors.As] also finds an [*oauth2.RetrieveError] with the
+// status, and with Message and Details as a JSON body. If only an admin can help,
+// errors.As finds an error with the method NonRetriable: Azure's azcore then stops
+// retrying.
+//
+// An Error never wraps [context.DeadlineExceeded] or [context.Canceled]. If the
+// caller's own context ends, the caller gets another error, which wraps that
+// context's error.
 type Error struct {
 	// StatusCode is the HTTP status of the server's answer. 0: no answer came.
 	StatusCode int
@@ -65,19 +69,20 @@ type Error struct {
 	// shortened and without secrets.
 	Message string
 	Details string
-	// RequestID is the answer's X-Request-Id, by which the server's operator finds
-	// it in the server's log. "": it had none.
+	// RequestID is the answer's X-Request-Id. With it, the server's operator finds the
+	// request in the server's log. "": the answer had none.
 	RequestID string
-	// RetryAfter is how long after the answer the server accepts no request: its
-	// Retry-After or, for a 429 without one, once to twice its window, at random.
-	// It is at most 10 minutes. 0: the server did not say.
+	// RetryAfter is how long after its answer the server accepts no request. It is the
+	// answer's Retry-After, at most 5 minutes. For a 429 without Retry-After it is one
+	// to two of the server's rate limit windows, at random, at most 10 minutes. 0: the
+	// server did not say.
 	RetryAfter time.Duration
 
 	agent   string // what may be shown of the client ID
 	reason  string
-	renewal bool // a good token is in service
+	renewal bool // a good token stays in service
 	timeout bool
-	below   func() []error // a func, so that no way of printing shows what the errors hold
+	below   func() []error // a func, so that printing an Error does not print these
 }
 
 // Error says what failed, for which agent, and what to do.
@@ -88,13 +93,14 @@ func (e *Error) Error() string {
 	return "authsec: no token for agent " + e.agent + ": " + e.reason
 }
 
-// Timeout reports whether the server or the Credential took too long. With
-// Temporary, which reports the same, it makes an Error a [net.Error].
-func (e *Error) Timeout() bool   { return e.timeout }
+// Timeout reports whether the server or the Credential took too long.
+func (e *Error) Timeout() bool { return e.timeout }
+
+// Temporary returns what Timeout returns. It makes an Error a [net.Error].
 func (e *Error) Temporary() bool { return e.timeout }
 
-// Unwrap returns the sentinel, the cause and the [*oauth2.RetrieveError], where
-// there is one.
+// Unwrap returns the errors that e wraps: those of this package such as
+// [ErrNotDelegated], the cause and the [*oauth2.RetrieveError]. There may be none.
 func (e *Error) Unwrap() []error {
 	if e.below == nil {
 		return nil
@@ -102,7 +108,7 @@ func (e *Error) Unwrap() []error {
 	return e.below()
 }
 
-// newError makes an Error with errs below it. Some of these may be nil.
+// newError returns an Error that wraps errs. Some of these may be nil.
 func newError(agent, reason string, errs ...error) *Error {
 	e := &Error{agent: agent, reason: reason}
 	e.wrap(errs...)
@@ -119,7 +125,7 @@ func (e *Error) wrap(errs ...error) {
 	e.below = func() []error { return below }
 }
 
-// answered makes e the error of an answer with this status.
+// answered makes e the Error of an answer with this status, and returns e.
 func (e *Error) answered(status int) *Error {
 	e.StatusCode = status
 	var body []byte
@@ -133,26 +139,26 @@ func (e *Error) answered(status int) *Error {
 	return e
 }
 
-// duringRenewal is e for those who still have a good token.
+// duringRenewal returns a copy of e for callers that still have a good token.
 func (e *Error) duringRenewal() *Error {
 	c := *e
 	c.renewal = true
 	return &c
 }
 
-// statusText is a status line's end without the server's own words.
+// statusText returns the status and its standard text, not the server's text.
 func statusText(status int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 }
 
-// nonRetriable is azcore's marker of errors that only an admin can mend.
+// nonRetriable marks, for azcore, errors that only an admin can resolve.
 type nonRetriable struct{}
 
 func (nonRetriable) Error() string { return "authsec: an admin must act before a retry can succeed" }
 func (nonRetriable) NonRetriable() {}
 
-// fetchCause is the cause of a failed fetch. It is not the end of a context: that
-// would look like the end of the caller's own.
+// fetchCause is the cause of a failed fetch. It hides the end of the fetch's context:
+// errors.Is must find only the end of the caller's own.
 type fetchCause struct{ err error }
 
 func (c fetchCause) Error() string { return c.err.Error() }
@@ -163,7 +169,7 @@ func (c fetchCause) Is(target error) bool {
 
 func (c fetchCause) As(target any) bool {
 	switch target.(type) {
-	case **oauth2.RetrieveError, **Error: // a Credential's own: not to be taken for this failure
+	case **oauth2.RetrieveError, **Error: // the Credential's: callers would take it for this failure
 		return false
 	}
 	return errors.As(c.err, target)

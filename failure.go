@@ -12,14 +12,14 @@ import (
 	"github.com/authsec-go/authsec/internal/wire"
 )
 
-// What an admin does. In the console, editing a trust delegation changes nothing
-// of what an agent is given; so the endpoint is named as well.
+// What an admin must do. Editing a trust delegation in the console does not change
+// the agent's token, so the texts also name the endpoint.
 const (
 	delegate      = "an admin must delegate to it, in the AuthSec console or by POST /authsec/uflow/admin/agents/:id/delegate-token"
 	delegateAgain = "an admin must delegate to it again, in the AuthSec console or by POST /authsec/uflow/admin/agents/:id/delegate-token"
 )
 
-// failure makes an Error of an answer that is no 200. secrets may not be shown.
+// failure returns the Error for an answer other than 200. It shows none of secrets.
 func (s *server) failure(f wire.Failure, secrets ...string) *Error {
 	show := shower(s.clientID, append(secrets, f.Echo)...)
 	message, details := show(f.Message), show(f.Details)
@@ -44,7 +44,7 @@ func (s *server) failure(f wire.Failure, secrets ...string) *Error {
 			reason = "the server wants a credential of the caller: set Config.Credential, or " + envAPIToken + " in the environment"
 		}
 	case wire.NotDelegated:
-		reason, is = "it has no delegation, or it was revoked or has expired: "+delegate, []error{ErrNotDelegated, nonRetriable{}}
+		reason, is = "the agent has no delegation, or its delegation was revoked or has expired: "+delegate, []error{ErrNotDelegated, nonRetriable{}}
 	case wire.UnknownClient:
 		reason, is = "the server does not know the agent: check the client ID; "+delegate+"; a server whose database is away says the same", []error{ErrNotDelegated, nonRetriable{}}
 	case wire.Expired:
@@ -59,13 +59,13 @@ func (s *server) failure(f wire.Failure, secrets ...string) *Error {
 	e := newError(s.agent, reason+" ("+answer+")", is...)
 	e.Message, e.Details, e.RequestID = message, details, show(f.RequestID)
 	e.RetryAfter = f.RetryAfter
-	if f.Window > 0 { // processes that share a limit must not all come back at once
+	if f.Window > 0 { // so that processes that share a limit do not all ask at once
 		e.RetryAfter = f.Window + rand.N(f.Window)
 	}
 	return e.answered(f.Status)
 }
 
-// location is what may be shown of where a redirect points.
+// location returns what may be shown of a redirect's target.
 func (s *server) location(header string, show func(...string) string) string {
 	u, err := s.endpoint.Parse(header)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *server) location(header string, show func(...string) string) string {
 	return show((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String())
 }
 
-// shower returns a func that makes texts of the server fit to be printed.
+// shower returns a func that removes secrets from the server's texts and joins them.
 func shower(clientID string, secrets ...string) func(texts ...string) string {
 	return func(texts ...string) string {
 		shown := make([]string, len(texts))

@@ -29,42 +29,42 @@ type fetcher interface {
 	fetch(ctx context.Context, q query) fetched
 }
 
-// query is what a fetch is for.
+// query says what a fetch is for.
 type query struct {
 	began    time.Time
 	token    string        // in service and good; "": none
 	rejected string        // the latest token that an API rejected; "": none
 	cause    string        // the token whose rejection caused the fetch; "": none did
-	refresh  bool          // the caller wants the server to be asked
-	within   time.Duration // another process's answer counts if it is no older than this
-	hold     time.Duration // how long a failure is cached that ends no token
+	refresh  bool          // Refresh caused the fetch
+	within   time.Duration // an answer to another process may be this much older than the fetch
+	hold     time.Duration // how long this process caches a failure, unless it ends the token
 }
 
-// fetched is what a fetch brought.
+// fetched is the result of a fetch.
 type fetched struct {
-	kept         bool          // the token in hand is good: nothing was asked
+	kept         bool          // the token in service is good by the wall clock: nothing was asked
 	grant        *grant        // usable, if err is nil
-	expired      *grant        // with err: what the server gave out, past its expiry
-	err          *Error        // nil: there is a grant
-	noDelegation bool          // the server says so
-	reply        *wire.Reply   // the server's answer; nil: there was none, or it was another process's
-	hold         time.Duration // how long another process caches this failure; 0: it is this process's own
+	expired      *grant        // with err: an expired token that the server returned
+	err          *Error        // nil: there is a grant, or kept is true
+	noDelegation bool          // the server says that the agent has no delegation
+	reply        *wire.Reply   // the server's answer; nil: none came, or another process got it
+	hold         time.Duration // how long another process caches this failure; 0: this process got it
 }
 
-// fetchThrough gets a token by way of an oauth2.ReuseTokenSource over the token in
-// hand, which may be nil. It decides, by the local wall clock, whether that one
-// still has more than early left and is kept, or f is asked. There is one for each
-// fetch, because it holds its mutex while f runs, and f may never return.
+// fetchThrough gets a token through an oauth2.ReuseTokenSource. That keeps hand, which
+// may be nil, if by the local wall clock hand has more than early left; otherwise it
+// calls f. Each fetch has its own ReuseTokenSource, because it holds its mutex while f
+// runs, and f may never return.
 func fetchThrough(ctx context.Context, hand *oauth2.Token, early time.Duration, f fetcher, q query) fetched {
 	out := fetched{kept: true}
 	reuse := oauth2.ReuseTokenSourceWithExpiry(hand, tokenFunc(func() (*oauth2.Token, error) {
 		if out = f.fetch(ctx, q); out.err != nil {
 			return nil, out.err
 		}
-		t := *out.grant.token // reuse writes into it
+		t := *out.grant.token // a copy: reuse writes into it
 		return &t, nil
 	}), early)
-	reuse.Token() // out has the result
+	reuse.Token() // the result is in out
 	return out
 }
 
@@ -100,8 +100,8 @@ func newServer(cfg Config, base *url.URL) *server {
 	return s
 }
 
-// defaultEndpointTransport is shared by all Sources without an HTTPClient. A
-// fetch comes once in minutes: connections are kept for its retries alone.
+// defaultEndpointTransport is for all Sources without an HTTPClient. Fetches are
+// minutes apart, so idle connections are kept only for retries.
 var defaultEndpointTransport = sync.OnceValue(func() http.RoundTripper {
 	t, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
@@ -113,7 +113,7 @@ var defaultEndpointTransport = sync.OnceValue(func() http.RoundTripper {
 	return t
 })
 
-// fetch asks the server, within the fetch time-out.
+// fetch asks the server, within FetchTimeout.
 func (s *server) fetch(ctx context.Context, q query) fetched {
 	s.fetches.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -133,7 +133,7 @@ func (s *server) fetch(ctx context.Context, q query) fetched {
 	return s.read(reply, secret)
 }
 
-// read makes the result of a fetch of the server's answer.
+// read converts the server's answer to the result of a fetch.
 func (s *server) read(reply *wire.Reply, secret string) fetched {
 	if reply.Status != http.StatusOK {
 		f := reply.Failure()
@@ -143,14 +143,14 @@ func (s *server) read(reply *wire.Reply, secret string) fetched {
 	if err == nil {
 		return fetched{grant: g, reply: reply}
 	}
-	reason := fmt.Sprintf("the answer of %s can't be used: %v", s.shown, err)
 	if expired := (errExpired{}); errors.As(err, &expired) && expired.life >= -justExpired {
-		return fetched{expired: g, reply: reply, err: newError(s.agent, reason+": "+delegateAgain, ErrDelegationExpired, ErrNotDelegated, nonRetriable{}).answered(reply.Status)}
+		return fetched{expired: g, reply: reply, err: s.failure(wire.Failure{Kind: wire.Expired, Status: reply.Status, RequestID: reply.Header.Get("X-Request-Id")})}
 	}
+	reason := fmt.Sprintf("the answer of %s can't be used: %v", s.shown, err)
 	return fetched{expired: g, reply: reply, err: newError(s.agent, reason, ErrInvalidResponse).answered(reply.Status)}
 }
 
-// authorization is the value of the Authorization header, or "".
+// authorization returns the value of the Authorization header; "": no Credential.
 func (s *server) authorization(ctx context.Context) (value string, failure *Error) {
 	if s.credential == nil {
 		return "", nil
@@ -186,7 +186,7 @@ func (s *server) authorization(ctx context.Context) (value string, failure *Erro
 	return token.Type() + " " + token.AccessToken, nil
 }
 
-// retrieveText is what may be shown of the failure of a Credential's own server.
+// retrieveText returns what may be shown of an error from the Credential's own server.
 func retrieveText(re *oauth2.RetrieveError) string {
 	text := "its token endpoint rejected the request"
 	if re.Response != nil {
@@ -211,7 +211,7 @@ func (s *server) send(ctx context.Context, authorization string) (*wire.Reply, e
 		return nil, err
 	}
 	_, err = s.retry.client(a).Do(retryable)
-	if u, ok := err.(*url.Error); ok { // http.Client's, which quotes the URL
+	if u, ok := err.(*url.Error); ok { // from http.Client: its text has the URL, and so the client ID
 		err = u.Err
 	}
 	if err != nil {
@@ -246,6 +246,6 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	a.last = reply
 	header := reply.Header.Clone()
-	header.Del("Location") // http.Client fails on a malformed one, though it follows none
+	header.Del("Location") // so http.Client follows no redirect
 	return &http.Response{StatusCode: reply.Status, Header: header, Body: io.NopCloser(bytes.NewReader(reply.Body)), Request: req}, nil
 }

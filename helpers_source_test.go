@@ -327,7 +327,6 @@ type sourceLogEntry struct {
 	text  string // all of it
 }
 
-
 // through has requests to the endpoint made by f, which may pass them on to next.
 func through(f func(req *http.Request, next http.RoundTripper) (*http.Response, error)) func(*authsec.Config) {
 	return func(c *authsec.Config) {

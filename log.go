@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	lossEvery     = 5 * time.Minute // after which the loss of the token is logged again
-	maxClockError = time.Minute     // of the local clock, that is not logged
+	lossEvery     = 5 * time.Minute // how often "no token" is logged again
+	maxClockError = time.Minute     // a smaller error of the local clock is not logged
 )
 
 // record is a log record that is written once no lock is held.
@@ -40,7 +40,7 @@ func (s *Source) write(records ...record) {
 	}
 }
 
-// landRecords are the records of a fetch that has landed. mu is held.
+// landRecords returns the records of a fetch that has landed. mu is held.
 func (s *Source) landRecords(now lifecycle.Moment, event lifecycle.Event, out fetched, err *Error) (records []record) {
 	if s.log == nil {
 		return nil
@@ -70,7 +70,7 @@ func (s *Source) landRecords(now lifecycle.Moment, event lifecycle.Event, out fe
 	return records
 }
 
-// failureAttrs are the attributes of a failed fetch. mu is held.
+// failureAttrs returns the attributes of a failed fetch. mu is held.
 func (s *Source) failureAttrs(now lifecycle.Moment, err *Error) []any {
 	attrs := []any{"error", err.Error(), "status", err.StatusCode}
 	if next := s.life.NextFetch(now); next != 0 {
@@ -82,28 +82,28 @@ func (s *Source) failureAttrs(now lifecycle.Moment, err *Error) []any {
 	return attrs
 }
 
-// wallTime is a moment of the monotonic clock as the wall clock shows it.
+// wallTime converts a time of the monotonic clock to the wall clock.
 func (s *Source) wallTime(now lifecycle.Moment, mono time.Duration) time.Time {
 	return time.Unix(0, int64(now.Wall+mono-now.Mono))
 }
 
-// loss is what was logged of the token's loss. The Source's mu guards it.
+// loss records what was logged about the loss of the token. The Source's mu guards it.
 type loss struct {
-	logged bool // and no token has come since
+	logged bool // "no token" was logged, and no token has come since
 	cause  cause
 	at     time.Duration // monotonic
-	clock  bool          // that the local clock is wrong was logged
+	clock  bool          // "local clock is wrong" was logged
 }
 
-// cause tells failures apart that have different reasons.
+// cause is equal for failures with the same reason.
 type cause struct {
 	status  int
 	message string
 	timeout bool
 }
 
-// records says that there is no token: when it is lost, when the cause changes,
-// and every lossEvery. The cause is new only after a fetch.
+// records returns the record "no token" when the token is lost, when the cause
+// changes, and every lossEvery. fetched is false for a cached failure.
 func (l *loss) records(s *Source, now lifecycle.Moment, failure error, fetched bool) []record {
 	if s.log == nil || l.logged && !fetched && now.Mono-l.at < lossEvery {
 		return nil

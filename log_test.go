@@ -15,8 +15,8 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// An API that rejects the token is told of once, until it accepts one: with its
-// host, its status, and whether AuthSec had another token.
+// The rejection of a token is logged once for each API, until the API accepts a token.
+// The record has host, status, and whether AuthSec had another token.
 func TestRejectedTokenIsLoggedOnceAHost(t *testing.T) {
 	var log bytes.Buffer
 	status := map[string]int{}
@@ -64,7 +64,7 @@ func TestRejectedTokenIsLoggedOnceAHost(t *testing.T) {
 	send("c.example.com", `level=WARN msg="token rejected" host=c.example.com status=401 another_token=false`)
 }
 
-// A local clock that is off by more than a minute is told of once.
+// A local clock that is wrong by more than a minute is logged once.
 func TestWrongLocalClockIsLoggedOnce(t *testing.T) {
 	for off, want := range map[time.Duration]string{
 		0: "", 50 * time.Second: "", -50 * time.Second: "", 5 * time.Minute: "5m", -3 * time.Hour: "-2h59m59s",
@@ -101,7 +101,7 @@ func TestWrongLocalClockIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// A cached failure costs no more with a Logger than without: it is not logged again.
+// A cached failure is not logged again, so it costs no more with a Logger.
 func TestCachedFailureIsNotLogged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		logs := new(sourceLog)

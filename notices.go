@@ -10,17 +10,17 @@ import (
 	"sync/atomic"
 )
 
-// maxNotices is how many hosts are told apart in a Transport's log. Events of
-// others are logged at Debug.
+// maxNotices is for how many hosts a Transport logs at Warn. Events of other hosts are
+// logged at Debug.
 const maxNotices = 100
 
-// notices logs what a Transport sees, at Warn once a host.
+// notices logs a Transport's events: at Warn once for each host, then at Debug.
 type notices struct {
 	log      *slog.Logger // nil: silent
 	rejects  atomic.Int32 // len(rejected)
 	mu       sync.Mutex   // guards what follows; held for a few instructions only
 	withheld map[string]bool
-	rejected map[string]bool // hosts that rejected the token, and accepted none since
+	rejected map[string]bool // hosts that rejected a token, and have accepted none since
 }
 
 func (n *notices) tokenWithheld(ctx context.Context, host string) {
@@ -54,7 +54,7 @@ func (n *notices) tokenAccepted(host string) {
 	n.rejects.Store(int32(len(n.rejected)))
 }
 
-// once adds host to a set, and returns the level at which its event is logged.
+// once adds host to a set, and returns the level for its event.
 func once(set *map[string]bool, host string) slog.Level {
 	if (*set)[host] || len(*set) >= maxNotices {
 		return slog.LevelDebug

@@ -22,25 +22,28 @@ import (
 // RetryPolicy says how often and how fast a request is retried. The zero value has
 // the defaults that each field names.
 //
-// Only what can be repeated without harm is retried: requests with an idempotent
-// method (RFC 9110, section 9.2.2), or with an Idempotency-Key or
-// X-Idempotency-Key header, whose body, if there is one, can be sent again. They
-// are retried after connection errors and after the transient statuses 408, 425,
-// 429, 500, 502, 503, 504, 520 to 524 and 529. An error that the request itself
-// causes is not transient, nor is a certificate that does not verify.
+// A request is retried only if it has an idempotent method (RFC 9110, section 9.2.2),
+// or an Idempotency-Key or X-Idempotency-Key header, and if its body, if there is
+// one, can be sent again. It is retried after connection errors and after the
+// transient statuses 408, 425, 429, 500, 502, 503, 504, 520 to 524 and 529. It is not
+// retried after an error that the request itself causes, or a certificate that does
+// not verify.
 //
 // The wait before a retry is random, from zero to a ceiling. The ceiling is
-// MinBackoff at first and doubles each time, up to MaxBackoff. The wait is at
-// least as long as a Retry-After header says (RFC 9110, section 10.2.3). If that
-// exceeds MaxBackoff, or a wait would outlast the request's context, the response
-// in hand is returned at once. After the last attempt the caller gets the last
-// response, its body unread, or the last error.
+// MinBackoff at first and doubles each time, up to MaxBackoff. The wait is at least as
+// long as a Retry-After header says (RFC 9110, section 10.2.3). If that exceeds
+// MaxBackoff, or if the wait would outlast the deadline of the request's context,
+// there is no retry. The caller gets the response, with its body unread, or the error
+// of the last attempt.
 type RetryPolicy struct {
-	// MaxAttempts counts all attempts, the first one included. 0: 4. 1: no retry.
+	// MaxAttempts limits the attempts, the first one included. An attempt includes the
+	// replay after a 401. 0: 4. 1: no retry.
 	MaxAttempts int
-	// MinBackoff is the ceiling of the first wait. 0: 200 ms.
+	// MinBackoff is the ceiling of the first wait. 0: 200 ms, or MaxBackoff if that is
+	// shorter.
 	MinBackoff time.Duration
-	// MaxBackoff is the ceiling of every wait, Retry-After included. 0: 10 s.
+	// MaxBackoff limits every wait, also for a Retry-After. 0: 10 s, or MinBackoff if
+	// that is longer.
 	MaxBackoff time.Duration
 }
 
@@ -57,7 +60,7 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 	return p
 }
 
-// validate names what is wrong. field is the policy's own name.
+// validate returns the faults of p. field is p's own name in their texts.
 func (p RetryPolicy) validate(field string) error {
 	var faults []error
 	if p.MaxAttempts < 0 {
@@ -75,9 +78,9 @@ func (p RetryPolicy) validate(field string) error {
 	return errors.Join(faults...)
 }
 
-// next says whether to make another attempt, and how long to wait before it, when
-// as many were made and the last one ended with resp or err. The classification of
-// errors and the exponential backoff are retryablehttp's.
+// next decides whether to make another attempt, and how long to wait before it. made
+// attempts were made, and the last one ended with resp or err. retryablehttp
+// classifies errors and computes the exponential backoff.
 func (p RetryPolicy) next(ctx context.Context, made int, resp *http.Response, err error) (wait time.Duration, again bool) {
 	switch {
 	case made >= p.MaxAttempts:
@@ -102,8 +105,8 @@ func (p RetryPolicy) next(ctx context.Context, made int, resp *http.Response, er
 	return wait, true
 }
 
-// client is a retryablehttp.Client for one fetch from the endpoint, whose attempts
-// transport makes.
+// client returns a retryablehttp.Client for one fetch from the endpoint. transport
+// makes the attempts.
 func (p RetryPolicy) client(transport http.RoundTripper) *retryablehttp.Client {
 	made, wait := 0, time.Duration(0)
 	return &retryablehttp.Client{
@@ -114,7 +117,7 @@ func (p RetryPolicy) client(transport http.RoundTripper) *retryablehttp.Client {
 			if err == nil && resp.StatusCode == http.StatusTooManyRequests {
 				return false, nil // all of the agent's processes share the limit
 			}
-			if u, ok := err.(*url.Error); ok { // http.Client's own
+			if u, ok := err.(*url.Error); ok { // from http.Client
 				err = u.Err
 			}
 			wait, again = p.next(ctx, made, resp, err)
@@ -125,8 +128,8 @@ func (p RetryPolicy) client(transport http.RoundTripper) *retryablehttp.Client {
 	}
 }
 
-// transientStatus reports whether a status says that a fault may pass. The codes
-// from 520 on are those of proxies.
+// transientStatus reports whether a status is transient. The codes from 520 on come
+// from proxies.
 func transientStatus(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -137,12 +140,12 @@ func transientStatus(status int) bool {
 	return false
 }
 
-// ownFault matches net/http's errors for which the request itself is the cause.
+// ownFault matches net/http's errors that the request itself causes.
 var ownFault = regexp.MustCompile(`no Host in request URL|no Host or URL set|nil Request|nil Body|ContentLength=|invalid (header|trailer|method|Host|Trailer)|request body larger than specified|declared a Content-Length of|cannot rewind body|is not valid in HTTP/2|define Request\.GetBody`)
 
-// transientError reports whether an error may pass. retryablehttp decides, which
-// wants it in the form that http.Client gives it: not the end of ctx, a certificate
-// that does not verify, or an unknown scheme.
+// transientError reports whether err is transient. retryablehttp decides: the end of
+// ctx, a certificate that does not verify and an unknown scheme are not transient. It
+// expects err in a *url.Error, as http.Client returns it.
 func transientError(ctx context.Context, err error) (again bool) {
 	defer func() {
 		if recover() != nil { // err's methods are not ours
@@ -153,14 +156,14 @@ func transientError(ctx context.Context, err error) (again bool) {
 		return false
 	}
 	if cert := (*tls.CertificateVerificationError)(nil); errors.As(err, &cert) {
-		err = cert // it looks for this type itself, not below others
+		err = cert // retryablehttp does not unwrap errors
 	}
 	again, _ = retryablehttp.DefaultRetryPolicy(ctx, nil, &url.Error{Op: "Get", Err: err})
 	return again
 }
 
-// idempotent reports whether req may be sent again. The methods are those of RFC
-// 9110, section 9.2.2; the headers are the ones that net/http knows.
+// idempotent reports whether req may be sent again. The methods are from RFC 9110,
+// section 9.2.2; the headers are the same as in net/http.
 func idempotent(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:

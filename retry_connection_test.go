@@ -151,7 +151,7 @@ func TestRetryLeavesTheConnectionPoolAlone(t *testing.T) {
 	}
 }
 
-// Redirects are the caller's, not the transport's.
+// The Transport returns redirects, and leaves following them to the caller.
 func TestRetryPassesRedirectsOn(t *testing.T) {
 	for _, c := range []struct {
 		status   int

@@ -225,8 +225,8 @@ func errorsIn(err error) map[string]error {
 	return found
 }
 
-// The Credential may have asked another token endpoint. Its answer is not shown, and
-// not taken for the AuthSec server's.
+// The Credential may have asked another token endpoint. That endpoint's answer is not
+// shown, and is not taken for the AuthSec server's.
 func TestCredentialsRetrieveErrorIsNotShown(t *testing.T) {
 	cfg := goodConfig()
 	cfg.Credential = sourceFunc(func() (*oauth2.Token, error) {

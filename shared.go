@@ -18,24 +18,24 @@ import (
 )
 
 const (
-	maxSharedHold = time.Minute // that another process's failure is cached
-	minSharedHold = time.Second // that this process's failure is shared
+	maxSharedHold = time.Minute // the longest time to cache another process's failure, without Retry-After
+	minSharedHold = time.Second // the shortest time to share a failure
 )
 
-// shared is a fetcher around the server: it uses what another process was
-// answered, or waits for what another is being answered, and asks the server if
-// there is neither. It stores the answer before it returns it.
+// shared is a fetcher in front of the server. It uses the server's answer to another
+// process, waits while another process asks, or asks the server itself. It stores
+// the server's answer before it returns.
 type shared struct {
 	server *server
 	cache  *share.Cache
-	slow   time.Duration // what a slow cache adds to a fetch at most
+	slow   time.Duration // the most that a slow cache adds to a fetch
 	write  func(...record)
 
 	mu      sync.Mutex      // guards what follows; held for a few instructions only
-	known   time.Time       // the server's latest answer that was used, on its clock; zero: none
-	updated time.Time       // the latest updated_at of a token response
-	ahead   time.Duration   // of the local clock is the server's, as far as is known
-	failing map[string]bool // uses of the cache that fail, as was logged
+	known   time.Time       // when the latest answer in use was asked for, on the server's clock; zero: none
+	updated time.Time       // updated_at of the latest token response in use
+	ahead   time.Duration   // how far the server's clock is ahead of the local one, as far as is known
+	failing map[string]bool // by use of the cache: its failure was logged
 	stats   CacheStats
 }
 
@@ -60,7 +60,7 @@ func newShared(srv *server, cfg CacheConfig, write func(...record)) (*shared, er
 func (s *shared) timeout() time.Duration { return s.server.timeout*3/2 + s.slow + time.Second }
 
 func (s *shared) fetch(ctx context.Context, q query) (out fetched) {
-	var save func(context.Context) // what is to be stored; nil: nothing
+	var save func(context.Context) // stores the result; nil: there is nothing to store
 	want := s.want(q)
 	taken, release := s.cache.Await(ctx, s.server.timeout/3+rand.N(max(1, s.server.timeout/6)), func(e share.Entry) bool {
 		own, now := s.serverNow(e)
@@ -74,7 +74,7 @@ func (s *shared) fetch(ctx context.Context, q query) (out fetched) {
 		case want.Fails(e, now) && s.concernsAll(e.Failure.Status):
 			out = s.failureOfAnother(e.Failure, now.Sub(e.Failure.Told))
 			s.learn(nil, e.Failure.Told)
-			if out.noDelegation && g != nil && g.token.AccessToken == q.rejected { // it confirms that the token in the cache is revoked
+			if out.noDelegation && g != nil && g.token.AccessToken == q.rejected { // the failure proves that the cached token is revoked
 				failure := *e.Failure
 				save = func(ctx context.Context) {
 					s.cache.Write(ctx, share.Entry{Failure: &failure}, max(failure.Hold, minSharedHold))
@@ -85,7 +85,7 @@ func (s *shared) fetch(ctx context.Context, q query) (out fetched) {
 		}
 		return true
 	})
-	defer func() { // also if code that is not ours panics
+	defer func() { // also if foreign code panics
 		ctx := context.WithoutCancel(ctx)
 		if save != nil {
 			budget, cancel := s.cache.WithBudget(ctx)
@@ -107,7 +107,7 @@ func (s *shared) fetch(ctx context.Context, q query) (out fetched) {
 	return out
 }
 
-// want is what an entry must say to be the result of a fetch.
+// want returns what makes an entry the result of a fetch.
 func (s *shared) want(q query) share.Want {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,8 +130,8 @@ func (s *shared) statsNow() CacheStats {
 	return s.stats
 }
 
-// serverNow is what the server's clock reads, as far as is known without an entry
-// and with it: one from the future shows that the local clock is behind.
+// serverNow returns the time on the server's clock: own without the entry, now with
+// it. An entry from the future shows that the local clock is behind.
 func (s *shared) serverNow(e share.Entry) (own, now time.Time) {
 	local := time.Now().Round(0)
 	s.mu.Lock()
@@ -141,8 +141,9 @@ func (s *shared) serverNow(e share.Entry) (own, now time.Time) {
 	return own, local.Add(s.ahead)
 }
 
-// open reads the token response in an entry, and checks it as the server's. It is
-// nil if there is none, or if it has expired. An error says that it is not usable.
+// open checks the token response in an entry as if it came from the server. The grant
+// is nil if there is no response, or if its token has expired. An error says why the
+// response can't be used.
 func (s *shared) open(e share.Entry, now time.Time) (*grant, error) {
 	if len(e.Answer) == 0 {
 		return nil, nil
@@ -169,7 +170,7 @@ func (s *shared) open(e share.Entry, now time.Time) (*grant, error) {
 	return nil, err
 }
 
-// answered takes account of what the server said to this process.
+// answered records the server's answer to this process.
 func (s *shared) answered(out fetched) {
 	s.mu.Lock()
 	s.ahead = out.reply.Ahead
@@ -177,8 +178,8 @@ func (s *shared) answered(out fetched) {
 	s.learn(out.grant, out.reply.Asked())
 }
 
-// learn takes account of what the server said at a moment of its clock, to this
-// process or another. g is nil if that was a failure.
+// learn records an answer that this process uses, and when it was asked for on the
+// server's clock. g is nil for a failure.
 func (s *shared) learn(g *grant, asked time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,22 +189,22 @@ func (s *shared) learn(g *grant, asked time.Time) {
 	}
 }
 
-// forAll reports whether a failure is the server's answer about the agent, or
-// about itself. A rejected credential, or an answer of another service, may be
-// this process's own trouble.
+// forAll reports whether a failure is about the agent or about the server. A rejected
+// credential, or the answer of another service, may concern only this process.
 func forAll(out fetched) bool {
-	return out.reply != nil && out.err.StatusCode != http.StatusOK &&
+	return out.reply != nil &&
 		(out.err.StatusCode >= 500 || errors.Is(out.err, ErrNotDelegated) || errors.Is(out.err, ErrRateLimited))
 }
 
-// concernsAll reports whether the server answers all processes with this status.
-// With a credential, a 404 may mean that its holder can't see the delegation.
+// concernsAll reports whether a failure with this status concerns all processes. With
+// a Credential, a 404 may mean only that its owner can't see the delegation.
 func (s *shared) concernsAll(status int) bool {
 	return status != http.StatusNotFound || s.server.credential == nil
 }
 
-// failureOfAnother is a failure that another process was answered a while ago. Its
-// waits end within a second after that one's, at random.
+// failureOfAnother returns the result of a fetch for a failure that another process
+// got some time ago. Its waits are up to 1 s longer than the other process's, at
+// random, so that not all processes ask at once.
 func (s *shared) failureOfAnother(f *share.Failure, ago time.Duration) fetched {
 	body, _ := json.Marshal(map[string]string{"error": f.Message, "details": f.Details})
 	reply := &wire.Reply{Status: f.Status, Body: body, Header: http.Header{"X-Request-Id": {f.RequestID}}}
@@ -221,15 +222,15 @@ func (s *shared) failureOfAnother(f *share.Failure, ago time.Duration) fetched {
 	return out
 }
 
-// store shares the server's answer. A failure leaves the token that others have in
-// service, unless an API rejected that one and the server has no delegation.
+// store shares the server's answer. A failure leaves the stored token, unless an API
+// rejected that token and the server says that the agent has no delegation.
 func (s *shared) store(ctx context.Context, q query, out fetched) {
 	if out.err == nil {
 		s.cache.Write(ctx, share.Entry{Answer: out.reply.Body, Answered: out.reply.Asked()}, out.grant.life-time.Since(out.grant.received))
 		return
 	}
-	// Another process may have stored a token since. What this one can't read or use
-	// may be of use to others, and stays.
+	// Another process may have stored a token since. An entry that this process can't
+	// read or use stays, because others may use it.
 	old, ok := s.cache.Read(ctx)
 	if !ok {
 		return
@@ -247,14 +248,17 @@ func (s *shared) store(ctx context.Context, q query, out fetched) {
 		return
 	}
 	hold := max(q.hold, out.err.RetryAfter, minSharedHold)
-	if out.noDelegation && q.cause != "" { // the token is dropped, and a new one is asked for soon
+	if out.noDelegation && q.cause != "" { // the token ends, and this process asks again soon
 		hold = max(out.err.RetryAfter, minSharedHold)
 	}
-	entry := share.Entry{Failure: &share.Failure{
+	failure := &share.Failure{
 		Told: out.reply.Asked(), Status: out.err.StatusCode, Message: out.err.Message, Details: out.err.Details,
 		RequestID: out.err.RequestID, Hold: hold, RetryAfter: out.err.RetryAfter,
-	}}
-	ttl := hold
+	}
+	if failure.Status == http.StatusOK { // a token that has just expired: within a second the server says so itself
+		failure.Status, failure.Message = http.StatusGone, "Delegation token has expired"
+	}
+	entry, ttl := share.Entry{Failure: failure}, hold
 	if kept {
 		entry.Answer, entry.Answered = old.Answer, old.Answered
 		ttl = max(ttl, g.life-time.Since(g.received))
@@ -262,7 +266,7 @@ func (s *shared) store(ctx context.Context, q query, out fetched) {
 	s.cache.Write(ctx, entry, ttl)
 }
 
-// used takes account of each use of the cache, and of entries that are not used.
+// used counts and logs failed uses of the cache, and entries that can't be used.
 func (s *shared) used(op, fault string) {
 	if op == "open" {
 		s.mu.Lock()

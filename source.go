@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// maxAbandoned fetches that outlast their time-out may still run, because code
-	// in them does not return. Beyond that there is one more each abandonedEvery:
-	// 144 goroutines a day if none ever returns.
+	// A fetch is abandoned if it outlasts its time-out, because foreign code in it does
+	// not return. While maxAbandoned fetches still run, one more is started only every
+	// abandonedEvery: at most 144 goroutines a day.
 	maxAbandoned   = 4
 	abandonedEvery = 10 * time.Minute
 )
 
-// contextSource is a TokenSource whose waits end with a context.
+// contextSource is a TokenSource that waits no longer than a context.
 type contextSource interface {
 	TokenContext(context.Context) (*oauth2.Token, error)
 }
@@ -35,46 +35,49 @@ type renewer interface {
 }
 
 // Source gets an agent's delegation token and keeps it. It is an
-// [oauth2.TokenSource]. Make one with [NewSource]. It is safe for concurrent use,
-// and there is nothing to close: no goroutine runs while no call is made.
+// [oauth2.TokenSource]. Make one with [NewSource]. It is safe for concurrent use.
+// There is nothing to close: only calls start fetches, and no other goroutine runs.
 //
 // While the token is good, every call returns it at once. In the last part of its
-// life ([Config.RenewBefore]), calls start its renewal, one at a time, and do not
-// wait for it. A renewal that fails is tried again, and the token is served until
-// it expires. Without a good token, all callers wait for one shared fetch, each as
-// long as its context allows.
+// life ([Config.RenewBefore]), calls start a renewal, one at a time, and do not wait
+// for it. A failed renewal is tried again, and calls get the token until it expires.
+// Without a good token, all callers wait for one shared fetch, each as long as its
+// context allows.
 //
-// A failure is cached: for 1 s at first, doubling to 1 minute with ±50 % jitter,
-// or as long as the server says. Until then calls fail with the same error. After
-// a 429, a call whose context has a deadline beyond the next permitted fetch
-// waits for that one. A call without a deadline fails at once with
-// [ErrRateLimited].
+// While there is no token, a failure is cached: for 1 s at first, doubling to 1
+// minute with ±50 % jitter, or for the server's Retry-After (see [Error.RetryAfter]).
+// Calls fail with the cached error until then. But after a 429, a call whose context
+// has a deadline after the next permitted fetch waits for that fetch. Other calls
+// fail at once with [ErrRateLimited].
 //
-// Expiry is judged by the server's clock, as its answer shows it, and from then on
-// by the monotonic clock. A local clock that is wrong or steps does no harm. Only
-// the age of a token from [Config.Cache] is by the local clock.
+// The server's clock, as the Date of its answer shows it, decides how long a token
+// lives. From then on the monotonic clock counts, so a local clock that is wrong or
+// steps does no harm. For a token from [Config.Cache], the local clock decides its
+// age until this process has asked the server. If the machine may have slept past
+// the token's expiry, calls wait for a fetch, and get the token only if that fails
+// without proof that the token has ended.
 type Source struct {
 	fetcher     fetcher
-	server      *server // which the fetcher asks in the end
+	server      *server // asked by fetcher, or fetcher itself
 	renewBefore time.Duration
 	timeout     time.Duration // of one fetch, the cache included
-	epoch       time.Time     // the origin of lifecycle.Moment's monotonic clock
+	epoch       time.Time     // where lifecycle.Moment's monotonic clock begins
 	log         *slog.Logger  // nil: silent
 	left        flight.Left
 
 	current atomic.Pointer[served] // the token in service, swapped whole with mu held; nil: none
-	state                          // what changes
+	state
 }
 
-// served is a token in service, as requests take it. It is immutable.
+// served is the token in service, ready for requests. It is immutable.
 type served struct {
 	lifecycle.Token
 	*grant
 	authorization string // the Authorization header's value
 }
 
-// NewSource returns a Source for cfg. It makes no request yet. Its error joins all
-// faults of cfg.
+// NewSource returns a Source for cfg. It makes no request. Its error joins all faults
+// of cfg.
 func NewSource(cfg Config) (*Source, error) {
 	cfg, base, err := cfg.validate()
 	if err != nil {
@@ -100,18 +103,20 @@ func NewSource(cfg Config) (*Source, error) {
 	return s, nil
 }
 
-// Token returns the token in service, or waits for one: at most
-// [Config.FetchTimeout]; with a Cache half as long again, and what
-// [CacheConfig.Timeout] adds. The token is the caller's own copy. Its Expiry is on
-// the local clock. Its Extra method gives every field of the token response; the
-// lists in it are shared and must not be changed. Errors are [*Error].
+// Token returns the token in service, or waits for one. It waits at most
+// [Config.FetchTimeout], or with a Cache 1.5 times FetchTimeout, five times
+// [CacheConfig.Timeout] and 1 s. A failure to get a token is an [*Error].
+//
+// The token is the caller's own copy. Its Expiry is on the local clock. Its Extra
+// method returns the fields of the token response. Callers share the lists among these
+// and must not change them.
 func (s *Source) Token() (*oauth2.Token, error) {
 	return s.TokenContext(context.Background())
 }
 
-// TokenContext is [Source.Token] for a caller that waits no longer than ctx. A
-// fetch goes on without its callers. It runs with the values of the context that
-// started it, such as a trace.
+// TokenContext is like [Source.Token], but waits no longer than ctx. With a deadline,
+// it may wait out a rate limit. A fetch goes on if its callers leave. It has the
+// values of the context that started it, such as a trace.
 func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	c, err := s.get(ctx)
 	if err != nil {
@@ -120,7 +125,7 @@ func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	return c.copy(), nil
 }
 
-// Delegation returns what the token in service stands for, or waits for one as
+// Delegation returns the delegation of the token in service, or waits for a token as
 // [Source.TokenContext] does.
 func (s *Source) Delegation(ctx context.Context) (*Delegation, error) {
 	c, err := s.get(ctx)
@@ -132,21 +137,23 @@ func (s *Source) Delegation(ctx context.Context) (*Delegation, error) {
 
 // Renew returns a token in place of one that an API rejected.
 //
-// If another token is in service already, it returns that at once. Otherwise it
-// asks the server, with one fetch for all callers, while everyone else goes on
-// with the token in service: other APIs may still accept it. If the server gives
-// out the same token, Renew returns that. If the fetch fails, it returns the
-// error, and the token stays in service, unless the server says that the agent has
-// no delegation (its 410, or its 404 "No active delegation token found").
+// If another token is in service already, Renew returns that token at once. Otherwise
+// it asks the server, with one fetch for all callers. Meanwhile all other calls get
+// the rejected token, because other APIs may still accept it. If the server returns
+// the same token again, so does Renew. If the fetch fails, Renew returns the error,
+// and the token stays in service, unless the server says that the agent has no
+// delegation (its 410, or its 404 "No active delegation token found"). If no token is
+// in service, Renew is like [Source.TokenContext], but does not wait out a rate limit.
 //
-// Rejections cause a bounded number of fetches: one at once, the next after 1 s,
-// then 2 s, doubling to 30 s, until there was no rejection for a minute. In between
-// Renew returns the token in service. A [Transport] has such a budget for each
-// API; all callers of Renew share one.
+// Rejections cause a bounded number of fetches: one at once, the next after 1 s, then
+// after 2 s, doubling to 30 s. A minute without a rejection resets this budget.
+// Between these fetches, and until a Retry-After is over, Renew returns the token in
+// service. All callers of Renew share one budget. A [Transport] has its own budget
+// for each API, up to 32 budgets; further APIs share Renew's.
 //
-// A fetch that began earlier for another reason may have been answered too early.
-// Renew waits for it, and may then start its own: twice the time of
-// [Source.Token] at most. It does not wait out a rate limit.
+// A fetch that began before the call may have an answer that is too old. Renew waits
+// for that fetch, and may then start its own. So it waits at most twice as long as
+// [Source.Token].
 func (s *Source) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error) {
 	if rejected == nil || rejected.AccessToken == "" {
 		return nil, errors.New("authsec: Renew: the rejected token is nil or empty (Refresh asks the server without one)")
@@ -158,10 +165,12 @@ func (s *Source) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Tok
 	return c.copy(), nil
 }
 
-// Refresh asks the server now, whatever is cached, and returns the token in service
-// then: for the moment after an admin has delegated. It asks at most once a second,
-// and otherwise returns what [Source.TokenContext] does. If the fetch fails, it
-// returns the error, and a good token stays in service.
+// Refresh asks the server now, even if a token or a failure is cached or the server
+// is rate limited, and returns the token in service after that. Call it after an
+// admin has delegated. All callers together cause at most one fetch a second; in between,
+// Refresh is like [Source.TokenContext], but does not wait out a rate limit. If the
+// fetch fails, Refresh returns the error, and a good token stays in service. Like
+// [Source.Renew], it may wait twice as long as [Source.Token].
 func (s *Source) Refresh(ctx context.Context) (*oauth2.Token, error) {
 	if !s.made() {
 		return nil, errNotMade
@@ -200,8 +209,8 @@ func (s *Source) renew(ctx context.Context, rejected, host string) (*served, err
 	return s.await(ctx, call{lifecycle.Call{Rejected: lifecycle.NewID(rejected)}, host})
 }
 
-// widen has the token renewed behind the call, because the API at host wants
-// permissions that this one has not.
+// widen starts a renewal in the background, because the API at host requires
+// permissions that token does not have.
 func (s *Source) widen(ctx context.Context, token, host string) {
 	s.await(ctx, call{lifecycle.Call{Rejected: lifecycle.NewID(token), Widen: true}, host})
 }
@@ -213,15 +222,15 @@ func (s *Source) moment(t time.Time) lifecycle.Moment {
 	return lifecycle.Moment{Mono: t.Sub(s.epoch), Wall: time.Duration(t.UnixNano())}
 }
 
-// copy returns the token for a caller to keep. That may be another
-// oauth2.ReuseTokenSource, which writes into it.
+// copy returns a copy for one caller. An oauth2.ReuseTokenSource, for example, writes
+// into the token that it gets.
 func (c *served) copy() *oauth2.Token {
 	t := *c.token
 	t.Expiry = time.Unix(0, int64(c.Expiry()))
 	return &t
 }
 
-// String names the agent and the server, and no secret.
+// String returns the agent and the server, without secrets.
 func (s *Source) String() string {
 	if !s.made() {
 		return "authsec.Source{}"

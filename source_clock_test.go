@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The server is asked once if the wall clock says that the token has expired, and
-// otherwise not.
+// After a clock step, the server is asked once if the token has expired by the wall
+// clock, and otherwise not.
 func TestSourceServesGoodTokenThroughClockStep(t *testing.T) {
 	for _, d := range []time.Duration{3 * time.Hour, -3 * time.Hour, 11 * time.Second, -11 * time.Second} {
 		t.Run(d.String(), func(t *testing.T) {
@@ -95,8 +95,8 @@ func TestSourceIgnoresSmallDrift(t *testing.T) {
 	}
 }
 
-// The machine sleeps past the token's expiry. The first call waits for a fetch. It
-// gets the token in hand if the fetch fails and does not show that it has ended.
+// The machine sleeps past the token's expiry. The first call waits for a fetch. If the
+// fetch fails without proof that the token has ended, the call gets the token.
 func TestSourceWaitsForFetchAfterSuspendPastExpiry(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

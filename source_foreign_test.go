@@ -207,7 +207,7 @@ func TestLoggerThatMisbehavesDoesNoHarm(t *testing.T) {
 	}
 }
 
-// A Logger that hangs holds up the goroutine that logs, and no other.
+// A Logger that hangs blocks the goroutine that logs, and no other.
 func TestLoggerThatHangsHoldsNoLock(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		srv := authsectest.NewInMemoryServer()

@@ -46,8 +46,8 @@ type badBody struct{ err error }
 func (b badBody) Read([]byte) (int, error) { return 0, b.err }
 func (b badBody) Close() error             { return b.err }
 
-// Errors of each neighbour call back into the Source, panic, or are a nil pointer.
-// The call goes on, and the Source still answers.
+// Errors of foreign code call back into the Source, panic, or are nil pointers. The call
+// still returns, and the Source still works.
 func TestErrorsOfNeighboursDoNoHarm(t *testing.T) {
 	var src *authsec.Source
 	methods := map[string]error{
@@ -114,8 +114,8 @@ type contextSource func(context.Context) (*oauth2.Token, error)
 func (f contextSource) Token() (*oauth2.Token, error)                           { return f(context.Background()) }
 func (f contextSource) TokenContext(ctx context.Context) (*oauth2.Token, error) { return f(ctx) }
 
-// Sources that are each other's Credential, or reach each other by way of their
-// HTTPClient, would wait for each other.
+// Sources that are each other's Credential, or use each other in their HTTPClient,
+// would wait for each other.
 func TestSourcesThatWaitForEachOtherFailAtOnce(t *testing.T) {
 	for n := 1; n <= 3; n++ {
 		for name, link := range map[string]func(cfg *authsec.Config, next func() *authsec.Source){

@@ -169,7 +169,7 @@ func TestNoOtherFailureIsWaitedOut(t *testing.T) {
 	})
 }
 
-// A request waits by its own context, too.
+// A request also waits out a rate limit, if its context's deadline permits.
 func TestRequestWaitsOutARateLimitWithinItsDeadline(t *testing.T) {
 	for deadline, want := range map[time.Duration]time.Duration{0: 0, time.Minute: 0, time.Hour: 100 * time.Second} {
 		sourceBubble(t, func(t *testing.T, x *sourceFixture) {
@@ -209,8 +209,8 @@ func TestLastingRateLimitHoldsNoCallUp(t *testing.T) {
 	})
 }
 
-// Twice as many processes as the server allows requests a minute, all at once: none
-// fails, and all that were too many come at different times.
+// Twice as many processes ask at once as the server allows requests a minute. None
+// fails, and the rate-limited ones ask again at different times.
 func TestProcessesBehindOneRateLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const processes, limit = 200, 100
@@ -258,7 +258,7 @@ func TestProcessesBehindOneRateLimit(t *testing.T) {
 	})
 }
 
-// These callers want to know at once.
+// Callers of Renew and Refresh get their result at once.
 func TestRenewAndRefreshDoNotWaitOutARateLimit(t *testing.T) {
 	sourceBubble(t, func(t *testing.T, x *sourceFixture) {
 		rejected := x.startWith("first", time.Hour)

@@ -140,7 +140,7 @@ func TestRefreshThatFailsKeepsRetryAfter(t *testing.T) {
 	}
 }
 
-// Once the server gives another answer, its Retry-After is over.
+// Another answer of the server ends its earlier Retry-After.
 func TestAnotherAnswerEndsRetryAfter(t *testing.T) {
 	sourceBubble(t, func(t *testing.T, x *sourceFixture) {
 		x.start()

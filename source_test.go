@@ -262,7 +262,7 @@ func TestOlderServer(t *testing.T) {
 		if err != nil || token.AccessToken != want || token.Type() != "Bearer" {
 			t.Errorf("delegated: another token or type than the server's, or an error: %v", err)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute + time.Nanosecond)
 		_, err = ask(ourID)
 		checkRefusal(t, err, 410, "Delegation token has expired", []string{"ErrNotDelegated", "ErrDelegationExpired"})
 		_, err = ask(ourID)
@@ -285,9 +285,9 @@ func TestNewerServer(t *testing.T) {
 		return newSource(t, cfg).Token()
 	}
 	_, err := ask(nil)
-	checkRefusal(t, err, 401, "Authorization header is required or invalid", []string{"ErrUnauthorized"}, "set Config.Credential")
+	checkRefusal(t, err, 401, "authorization header required", []string{"ErrUnauthorized"}, "set Config.Credential")
 	_, err = ask(oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "somebody-elses"}))
-	checkRefusal(t, err, 401, "Authorization header is required or invalid", []string{"ErrUnauthorized"}, "rejected Config.Credential")
+	checkRefusal(t, err, 401, "Invalid or expired token", []string{"ErrUnauthorized"}, "rejected Config.Credential")
 	token, err := ask(oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "the-callers-own"}))
 	if err != nil || token.AccessToken != want {
 		t.Errorf("with the credential: another token than the server's, or an error: %v", err)
@@ -297,7 +297,7 @@ func TestNewerServer(t *testing.T) {
 func TestSourceHandsOutCopies(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		srv := authsectest.NewInMemoryServer()
-		want := srv.Delegate(ourID, authsectest.Delegation{TTL: time.Hour, Permissions: []string{"a:r", "b:r"}})
+		want := srv.Delegate(ourID, authsectest.Delegation{TTL: time.Hour, Permissions: []string{"a:r", "b:r"}, Audience: []string{"authsec-api"}})
 		expiry := time.Now().Add(time.Hour)
 		src := newSource(t, srv.Config(ourID))
 		spoil := func() {

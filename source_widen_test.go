@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A 403 that says insufficient_scope is the caller's at once. The token is renewed
-// behind it, so that widened permissions arrive.
+// The caller gets a 403 that says insufficient_scope at once. The token is renewed in
+// the background, so that later requests have the new permissions.
 func TestInsufficientScopeRenewsTheTokenInTheBackground(t *testing.T) {
 	for challenge, want := range map[string]string{
 		`Bearer realm="api", error="insufficient_scope", scope="users:write"`: "wide",
@@ -40,8 +40,8 @@ func TestInsufficientScopeRenewsTheTokenInTheBackground(t *testing.T) {
 	}
 }
 
-// An API that answers 403 for good causes as few fetches as one that rejects
-// every token, and waits for none.
+// An API that answers every request with 403 causes as few fetches as one that rejects
+// every token, and no request waits for them.
 func TestInsufficientScopeIsWithinTheHostsBudget(t *testing.T) {
 	sourceBubble(t, func(t *testing.T, x *sourceFixture) {
 		x.start()
@@ -58,6 +58,28 @@ func TestInsufficientScopeIsWithinTheHostsBudget(t *testing.T) {
 		if got := x.src.Stats(); got.Fetches < 10 || got.Fetches > 26 || got.Rejections != 0 { // 1, 1, 2, 4 … 30 s apart
 			t.Errorf("got %d fetches and %d rejections in 10 minutes, want about 24 and 0", got.Fetches, got.Rejections)
 		}
+	})
+}
+
+// The renewals that an API's 403s cause do not delay one that its 401 causes.
+func TestInsufficientScopeLeavesTheBudgetToRejections(t *testing.T) {
+	sourceBubble(t, func(t *testing.T, x *sourceFixture) {
+		x.start()
+		x.delegate("A", 10*time.Hour)
+		scope := http.Header{"Www-Authenticate": {`Bearer error="insufficient_scope"`}}
+		base := answering(outcome{status: 403, header: scope}, outcome{status: 403, header: scope}, outcome{status: 401}, outcome{status: 200})
+		tr := to(x.src, base)
+		for range 2 {
+			if _, err := tr.RoundTrip(get(t, api)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		x.delegate("B", 10*time.Hour)
+		if resp, err := tr.RoundTrip(get(t, api)); err != nil || resp.StatusCode != 200 {
+			t.Errorf("got %v, %v, want the request replayed with another token", resp, err)
+		}
+		x.want("B")
 	})
 }
 
@@ -120,7 +142,7 @@ func TestRejectionsOfManyHostsAreBounded(t *testing.T) {
 	})
 }
 
-// Every caller of Renew shares one budget, and a Transport's do not count there.
+// All callers of Renew share one budget. A Transport's rejections do not count in it.
 func TestRenewHasItsOwnBudget(t *testing.T) {
 	sourceBubble(t, func(t *testing.T, x *sourceFixture) {
 		x.start()

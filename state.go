@@ -18,12 +18,13 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// maxBudgets is how many APIs have a budget of their own for the fetches that
-// their rejections cause. The others share one.
+// maxBudgets limits the budgets for the fetches that APIs' rejections cause. Further
+// APIs share the budget of Source.Renew.
 const maxBudgets = 32
 
-// state is what changes in a Source. lifecycle decides what happens; this code
-// does it. Code that is not ours runs in flights, and in write, without the lock.
+// state is the part of a Source that changes. Package lifecycle decides what
+// happens, and this file does it. Foreign code runs without the lock: the Credential
+// and the like in flights, the Logger in write.
 type state struct {
 	mu       sync.Mutex // guards what follows; held for a few instructions only
 	life     lifecycle.State
@@ -31,12 +32,13 @@ type state struct {
 	flight   *flight.Flight[landed]      // the fetch under way, if life.Fetching
 	rejected lifecycle.ID                // the latest token in service that an API rejected
 	budgets  map[string]lifecycle.Budget // by the API's host
-	landing  chan struct{}               // closed when the next fetch lands; nil: nobody waits for that
+	landing  chan struct{}               // closed when the next fetch lands; nil: nobody waits for it
 	loss     loss
 	stats    Stats
 }
 
-// call is one call for a token. host is the API that rejected one.
+// call is one call for a token. host is the API that rejected a token; "": Source.Renew
+// was called.
 type call struct {
 	lifecycle.Call
 	host string
@@ -53,7 +55,7 @@ type turn struct {
 	records []record               // to be logged
 }
 
-// landed is what a fetch led to.
+// landed is the outcome of a fetch, for the calls that wait for it.
 type landed struct {
 	fetch  lifecycle.Fetch
 	served *served // in service after it; nil: none
@@ -89,23 +91,24 @@ func (s *Source) await(ctx context.Context, c call) (*served, error) {
 		l, err := t.flight.Wait(ctx)
 		switch {
 		case errors.Is(err, flight.ErrCycle):
-			return nil, errors.New("authsec: Config.HTTPClient or Config.Credential leads back to the Source that it serves")
+			return nil, errors.New("authsec: Config.HTTPClient or Config.Credential waits for this Source, which waits for it")
 		case err != nil && ctx.Err() != nil:
 			return nil, contextError(ctx, "waiting for a token")
 		case err != nil || !c.Answers(l.fetch, l.id()): // err: the Logger ended the flight's goroutine
 		case l.err == nil && (l.served == nil || !l.served.Good(s.now())):
-			return nil, newError(s.server.agent, "the one that came expired at once", ErrInvalidResponse)
+			return nil, newError(s.server.agent, "the new token expired before it could be used", ErrInvalidResponse)
 		case l.err == nil:
 			return l.served, nil
 		case c.Rejected != noID || c.Refresh:
 			return nil, l.err
 		default:
-			failure = l.err // unless a token serves, or the call can wait out a rate limit
+			failure = l.err // the result, unless there is a token or the call waits out a rate limit
 		}
 	}
 }
 
-// next decides what a call does next, and starts a fetch if that is to be and may be.
+// next decides what a call does next. If that is a new fetch, next starts it, unless
+// mayStart is false.
 func (s *Source) next(ctx context.Context, c call, mayStart bool) turn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,8 +140,8 @@ func (l landed) id() lifecycle.ID {
 	return l.served.ID
 }
 
-// note takes account of a new call, and says whether the budget of the API that
-// rejected a token allows a fetch.
+// note records a new call. It sets Began, and MayFetch by the budget of the API that
+// rejected a token.
 func (s *Source) note(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,13 +156,25 @@ func (s *Source) note(c *call) {
 			s.rejected = c.Rejected
 		}
 	}
-	host := s.budgetOf(now, c.host)
-	b := s.budgets[host].Reject(now)
-	s.budgets[host] = b
+	key := s.budgetOf(now, c.budget())
+	b := s.budgets[key].Reject(now)
+	s.budgets[key] = b
 	c.MayFetch = b.Allows(now)
+	if c.Widen {
+		c.MayFetch = c.MayFetch && s.budgets[c.host].Allows(now)
+	}
 }
 
-// budgetOf returns the key of host's budget, which may be the shared one. mu is held.
+// budget is the key of the budget that a call may spend. Renewals for wider
+// permissions stay within the API's budget, and leave it to its rejections.
+func (c call) budget() string {
+	if c.Widen {
+		return "scope " + c.host
+	}
+	return c.host
+}
+
+// budgetOf returns the key of host's budget; "": of the shared one. mu is held.
 func (s *Source) budgetOf(now lifecycle.Moment, host string) string {
 	if s.budgets == nil {
 		s.budgets = map[string]lifecycle.Budget{}
@@ -188,9 +203,9 @@ func (s *Source) begin(ctx context.Context, now lifecycle.Moment, c call) {
 			hand = s.current.Load().copy()
 		}
 		if c.Rejected != noID {
-			host := s.budgetOf(now, c.host)
-			s.budgets[host] = s.budgets[host].Spend(now)
-			q.within = s.budgets[host].Step()
+			key := s.budgetOf(now, c.budget())
+			s.budgets[key] = s.budgets[key].Spend(now)
+			q.within = s.budgets[key].Step()
 		}
 	}
 	early := s.life.Token.Window()
@@ -207,7 +222,7 @@ func (s *Source) begin(ctx context.Context, now lifecycle.Moment, c call) {
 	})
 }
 
-// text is the access token with this ID; "": none.
+// text returns the access token with this ID; "": none.
 func text(id lifecycle.ID) string {
 	if id == noID {
 		return ""
@@ -225,7 +240,7 @@ func (s *Source) publish() {
 	s.current.Store(&served{Token: s.life.Token, grant: s.grant, authorization: "Bearer " + s.grant.token.AccessToken})
 }
 
-// land takes what a fetch brought into the state.
+// land changes the state by the result of a fetch, and logs the event.
 func (s *Source) land(out fetched) landed {
 	result := s.result(out)
 	s.mu.Lock()
@@ -266,7 +281,7 @@ func (s *Source) land(out fetched) landed {
 	return l
 }
 
-// result is what a fetch brought, as lifecycle takes it.
+// result converts the result of a fetch for package lifecycle.
 func (s *Source) result(out fetched) lifecycle.Result {
 	token := func(g *grant) lifecycle.Token {
 		if g == nil {
@@ -285,8 +300,8 @@ func (s *Source) result(out fetched) lifecycle.Result {
 	}
 }
 
-// broken is the error of a fetch that did not return, panicked or ended its
-// goroutine: the fault of code that is not ours.
+// broken returns the Error of a fetch that did not return in time, panicked or ended
+// its goroutine. Foreign code causes these.
 func (s *Source) broken(err error) *Error {
 	const blame = "Config.Credential, Config.HTTPClient or Config.Keyfunc"
 	var reason string

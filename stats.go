@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// Stats is what a [Source] has done so far and what it holds.
+// Stats has the counters and the present state of a [Source].
 type Stats struct {
-	Fetches     uint64     // fetches that asked the endpoint; the retries within one are not counted
-	Failures    uint64     // fetches that brought no usable token
-	Renewals    uint64     // times that another token replaced one that was still good
-	Rejections  uint64     // tokens that APIs rejected, one for each call of Renew
+	Fetches     uint64     // fetches from the server, also if Config.Credential failed; retries are not counted
+	Failures    uint64     // fetches that brought no usable token, from the server or the cache
+	Renewals    uint64     // how often another token replaced a good one
+	Rejections  uint64     // how often an API rejected a token: one for each call of Renew and each request with a 401
 	Expiry      time.Time  // of the token in service, on the local clock; zero: no token
 	LastSuccess time.Time  // when a fetch last brought a usable token; zero: never
-	LastError   error      // of the latest fetch; nil: it succeeded, or there was none
-	NextFetch   time.Time  // the earliest time of the next fetch, unless an API rejects the token; zero: now, or one is running
+	LastError   error      // the error of the latest fetch; nil: it succeeded, or there was no fetch
+	NextFetch   time.Time  // the earliest fetch without a rejection or Refresh; zero: the next call starts it, or it is running
 	Cache       CacheStats // zero without [Config.Cache]
 }
 
-// CacheStats is what a [Source] has done with its [Cache].
+// CacheStats has the counters of a [Source]'s uses of its [Cache].
 type CacheStats struct {
-	Hits      uint64 // fetches that the cache answered, so that the endpoint was not asked
-	Misses    uint64 // fetches that it did not answer
-	Rejects   uint64 // entries that were not used: they do not decrypt, fail the checks of a token response, or are older than one seen
+	Hits      uint64 // fetches that got a token or a failure from the cache, and did not ask the server
+	Misses    uint64 // fetches that got neither
+	Rejects   uint64 // entries that were not used: they do not decrypt, are not valid, or are older than one seen before
 	Failures  uint64 // uses that failed, or took longer than CacheConfig.Timeout
-	LastError error  // of the latest of these; nil: there was none
+	LastError error  // the error of the latest failure; nil: there was none
 }
 
-// Stats returns what the source has done so far. It never waits for a fetch.
+// Stats returns the counters and the present state. It never waits for a fetch.
 func (s *Source) Stats() Stats {
 	if !s.made() {
 		return Stats{}
@@ -52,7 +52,7 @@ func (s *Source) Stats() Stats {
 	return stats
 }
 
-// String returns the figures on one line, without secrets.
+// String returns the statistics on one line, without secrets.
 func (s Stats) String() string {
 	text := fmt.Sprintf("fetches=%d failures=%d renewals=%d rejections=%d", s.Fetches, s.Failures, s.Renewals, s.Rejections)
 	for _, t := range []struct {

@@ -15,91 +15,92 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// defaultBufferBodies is Transport.BufferBodies where that is 0.
+// defaultBufferBodies is the default of Transport.BufferBodies.
 const defaultBufferBodies = 64 << 10
 
-// Transport is an [http.RoundTripper] that adds a token to requests, to the hosts
-// where it belongs. It replaces a token that an API rejects, and retries requests
-// that failed for a transient reason ([RetryPolicy]). Wrap it around any client's
-// transport:
+// Transport is an [http.RoundTripper] that adds a token to requests to listed hosts.
+// It replaces a token that an API rejects, and retries requests after transient
+// failures ([RetryPolicy]). Wrap it around any client's transport:
 //
 //	client.Transport = &authsec.Transport{Source: src, Base: client.Transport, Hosts: []string{"api.example.com"}}
 //
-// It keeps the contract of http.RoundTripper: it does not modify the request,
-// always closes its body, and returns the response unchanged. An Authorization
-// header of the request is replaced where the token goes, and stays where it does
-// not.
+// It keeps the contract of http.RoundTripper: it does not modify the request, always
+// closes the request's body, and returns the response unchanged. A request that goes
+// with the token loses its own Authorization header; other requests keep theirs.
 //
-// After a 401 it asks Source once for another token than the rejected one. If
-// there is one, and the body can be sent again, it sends the request once more,
-// whatever the method: a 401 says that the request was not acted upon. Otherwise
-// the caller gets the 401. A body can be sent again if it has a GetBody, or if
-// BufferBodies allows. After a 403 that says insufficient_scope (RFC 6750, section
-// 3.1), the caller gets the 403, and Source renews its token in the background.
+// After a 401, the Transport asks Source once for a token other than the rejected one.
+// If Source has one, and the body can be sent again, the Transport sends the request
+// once more, whatever its method, because an API does not act on a request that it
+// answers with 401. Otherwise the caller gets the 401. After a 403 that says
+// insufficient_scope (RFC 6750, section 3.1), the caller gets the 403, and a *Source
+// renews its token in the background.
 //
-// GetBody is not called while Base may still read or close the body before, so it
-// may return the same one again. A body that Base has not closed 100 ms after an
-// answer is taken from it.
+// A body can be sent again if the request has a GetBody, or if BufferBodies allows it.
+// GetBody may return the same body each time: it is not called while Base may still
+// read or close the last one. If Base does not close the last body within 100 ms, the
+// Transport closes it, and Base can no longer read it.
 //
 // A Transport is safe for concurrent use. Its fields must not be changed after the
 // first request.
 type Transport struct {
-	// Source gives the token; required. If it has a *Source's methods
-	// TokenContext and Renew, they are called with the request's context, and
-	// rejected tokens are replaced. The wait for any other source ends with the
-	// context, too; its call of Token goes on.
+	// Source provides the token; required. If it has the method TokenContext of a
+	// *Source, that is called with the request's context. If it has the method Renew,
+	// rejected tokens are replaced. The wait for any TokenSource ends with the
+	// request's context, even if its method has not returned.
 	Source oauth2.TokenSource
 
-	// Base makes the requests. nil: http.DefaultTransport.
+	// Base sends the requests. nil: http.DefaultTransport.
 	Base http.RoundTripper
 
-	// Retry says how requests to APIs are retried. The zero value retries. Set
-	// MaxAttempts to 1 if Base or the caller does so already.
+	// Retry is the policy for all requests, also those without the token. The zero
+	// value retries. Set MaxAttempts to 1 if Base or the caller retries already.
 	Retry RetryPolicy
 
-	// BufferBodies is the largest body, in bytes, that is read into memory before
-	// it is sent, so that it can be sent again. It is for bodies without GetBody
-	// whose ContentLength is known, and not for requests with an Expect header. 0:
-	// 64 KiB. Negative: none is.
+	// BufferBodies is the size in bytes up to which a body is read into memory before
+	// the request is sent, so that the body can be sent again. It applies to requests
+	// without GetBody, with a known ContentLength and without an Expect header. 0: 64
+	// KiB. Negative: no body is read into memory.
 	BufferBodies int64
 
-	// Hosts is where the token may go; required. Requests to other hosts are sent
-	// without it. Each entry is one of
+	// Hosts lists where the token may go; required. Requests to other hosts are sent
+	// without the token. Each entry has one of these forms:
 	//
 	//	api.example.com              this host, on the scheme's default port
 	//	api.example.com:8443         this host and port
-	//	*.example.com                all its subdomains, of any depth, but not itself
+	//	*.example.com                all subdomains of example.com, but not example.com itself
 	//	[2001:db8::1]:8443           an IP address
 	//	http://orders.prod.svc:8080  this host and port, over plain HTTP
-	//	*                            wherever the caller goes
+	//	*                            every host
 	//
-	// https:// before a host means the same as the host alone. The token goes over
-	// TLS. Over plain HTTP it goes to what is listed with http://, and to localhost
-	// and loopback addresses if no proxy is in between; to send local traffic
-	// through a proxy, list it, such as http://localhost:9. A request that would
-	// take it elsewhere over plain HTTP fails with [ErrInsecureURL].
+	// A host with https:// means the same as the host alone. The token goes over TLS.
+	// Over plain HTTP it goes only to hosts that are listed with http://, and to listed
+	// localhost and loopback addresses if no proxy is in between. To send local traffic
+	// through a proxy, list the host with http://, such as http://localhost:8080. Any
+	// other plain HTTP request to a listed host fails with [ErrInsecureURL].
 	//
-	// The URL's host decides, not Request.Host. A proxy for plain HTTP goes where
-	// Request.Host says: if that is another place, the token is withheld. After
-	// redirects, listed hosts count as ever. Under "*", the token goes on only if
-	// every hop had the host and port of the first, or a subdomain of that host. It
-	// never goes from https to http, nor with TRACE and CONNECT.
+	// The host of the URL counts, not Request.Host. But a proxy sends a plain HTTP
+	// request to Request.Host: if the two differ, the token is withheld. A redirect to
+	// a listed host gets the token. With "*", a redirect gets it only if every hop so
+	// far has the host and port of the first request, or a subdomain of that host. The
+	// token is withheld after a redirect from https to http, and from requests with the
+	// methods TRACE and CONNECT.
 	Hosts []string
 
-	// Logger gets a record when the token is withheld from a host and when an API
-	// rejects it: at Warn once a host, then at Debug. nil: silent.
+	// Logger gets a record when the token is withheld from a host, and when an API
+	// rejects it: at level Warn once for each of up to 100 hosts, otherwise at Debug.
+	// After an API accepts a token, its next rejection is at Warn again. nil: nothing
+	// is logged.
 	Logger *slog.Logger
 
 	once  sync.Once
 	ready prepared
 }
 
-// prepared is a Transport's configuration as requests use it. It is immutable, but
-// for notices.
+// prepared is a Transport's configuration as requests use it. Only notices changes.
 type prepared struct {
 	err     error
 	source  *Source            // Source, if it is one of ours
-	foreign oauth2.TokenSource // if not
+	foreign oauth2.TokenSource // Source, if it is another
 	renews  bool               // Source has Renew
 	hosts   *hosts.List
 	direct  func(*http.Request) bool
@@ -140,10 +141,11 @@ func (t *Transport) prepare() {
 	}
 }
 
-// RoundTrip sends the request, with the token if it belongs there. Its errors are
-// those of Source, those of Base, [ErrInsecureURL], what is wrong with the
-// Transport's fields, and the end of the request's context. An error of Base whose
-// text shows the token is concealed: errors.Is still sees what lies below.
+// RoundTrip sends the request, with the token if the token may go to its host. It
+// returns the errors of Source, Base and the request's body, [ErrInsecureURL], the end
+// of the request's context, and the faults of the Transport's fields. If the text of
+// an error of Base shows the token, RoundTrip redacts the text; [errors.Is] still finds
+// the errors that Base's error wraps.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.once.Do(t.prepare)
 	x := newTrip(t, req)
@@ -162,8 +164,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return x.retry(resp, err)
 }
 
-// CloseIdleConnections calls the method of that name on Base, if it has one, and
-// closes the idle connections of the default client for AuthSec.
+// CloseIdleConnections calls the method of that name on Base, if it has one. It also
+// closes the idle connections to AuthSec, unless [Config.HTTPClient] is set. All
+// Sources without an HTTPClient share these connections.
 func (t *Transport) CloseIdleConnections() {
 	type closer interface{ CloseIdleConnections() }
 	base := t.Base
@@ -178,7 +181,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// String returns where the token may go, and no secret.
+// String returns the Transport's fields, without secrets.
 func (t *Transport) String() string {
 	if t == nil {
 		return "authsec.Transport{}"
@@ -196,7 +199,7 @@ func (t *Transport) LogValue() slog.Value { return slog.StringValue(t.String()) 
 // Transport.
 type recursionKey struct{ t *Transport }
 
-// mark returns the request as Base gets it.
+// mark returns a copy of req whose context has the mark.
 func (x *trip) mark(req *http.Request) *http.Request {
 	return req.WithContext(context.WithValue(req.Context(), recursionKey{x.t}, true))
 }

@@ -40,8 +40,8 @@ type uncomparable struct {
 
 func (uncomparable) Close() error { return nil }
 
-// A GetBody may return the same body, rewound. So it is not called while Base may
-// still read that.
+// GetBody may rewind and return the same body. So it is not called while Base may still
+// read that body.
 func TestTransportWaitsForTheBodyToBeClosed(t *testing.T) {
 	const never = -1
 	for _, c := range []struct {

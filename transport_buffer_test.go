@@ -74,8 +74,8 @@ func TestBufferBodiesSaysWhichBodiesAreSentAgain(t *testing.T) {
 	}
 }
 
-// What is wrong with a body is the request's own fault: it is reported as without
-// buffering, and not retried.
+// A faulty body is the request's own fault. The error is the same as without buffering,
+// and there is no retry.
 func TestFaultyBodiesAreNotRetried(t *testing.T) {
 	broken := errors.New("the disk is broken")
 	for name, c := range map[string]struct {
@@ -236,8 +236,8 @@ func (s steps) Read(p []byte) (int, error) {
 }
 func (steps) Close() error { return nil }
 
-// An early 401 comes while Base reads the body in steps. The Read under way is
-// waited for, and the request is replayed.
+// A 401 comes while Base still reads the body in steps. The Transport waits for the
+// Read under way, and then replays the request.
 func TestReadUnderWayIsWaitedFor(t *testing.T) {
 	for _, step := range []time.Duration{30 * time.Millisecond, 60 * time.Millisecond} {
 		bubble(t, func(t *testing.T) {
@@ -281,7 +281,7 @@ type hanging struct {
 
 func (h hanging) Close() error { <-h.end; return nil }
 
-// A Close that hangs holds a request up no longer than its context.
+// A Close that hangs blocks a request no longer than the request's context.
 func TestContextEndsAWaitForClose(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		end := make(chan struct{})

@@ -46,7 +46,7 @@ func rawAPI(t *testing.T, answer func(token string) string) (url string) {
 	return "http://" + l.Addr().String() + "/"
 }
 
-// net/http quotes what is malformed in an answer, and so a token that an API echoes.
+// net/http's errors quote malformed answers, and so a token that an API echoes.
 func TestErrorsOfMalformedAnswersShowNoToken(t *testing.T) {
 	for name, answer := range map[string]string{
 		"a header without a colon":   "HTTP/1.1 200 OK\r\nEcho %s\r\n\r\n",
@@ -88,7 +88,7 @@ func (q quoting) Unwrap() error   { return q.error }
 func (q quoting) Timeout() bool   { return true }
 func (q quoting) Temporary() bool { return true }
 
-// What lies below a concealed error is still found. Others are passed on as they are.
+// errors.Is and errors.As find what a concealed error wraps. Other errors are unchanged.
 func TestConcealedErrorsAreStillFound(t *testing.T) {
 	op := &net.OpError{Op: "read", Err: io.ErrUnexpectedEOF}
 	for _, bad := range []error{
@@ -111,8 +111,8 @@ func TestConcealedErrorsAreStillFound(t *testing.T) {
 	}
 }
 
-// Plain HTTP to this machine is safe only if no proxy takes it. net/http exempts
-// from its proxies only what is spelled localhost, and loopback addresses.
+// Plain HTTP to this machine is safe only without a proxy. net/http uses no proxy for
+// loopback addresses and localhost, but may use one for LOCALHOST.
 func TestTokenDoesNotGoToAProxyForPlainHTTP(t *testing.T) {
 	var seen []string
 	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

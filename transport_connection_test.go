@@ -19,9 +19,9 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// API and AuthSec are on one host, and share a transport with two connections to
-// it. Two 401s that wait to be renewed hold both, unless what they hold is read
-// before. The caller still gets every byte of a 401 that stays.
+// API and AuthSec are on one host, and share a transport with at most two connections
+// to it. Two 401s that wait for a renewal would hold both connections, so their bodies
+// are read first. The caller of a 401 that is not replayed still gets every byte.
 func TestRejectedAnswersDoNotHoldAllConnections(t *testing.T) {
 	const answer = 20 << 10
 	for _, another := range []bool{true, false} { // AuthSec has another token
@@ -89,8 +89,7 @@ func TestRejectedAnswersDoNotHoldAllConnections(t *testing.T) {
 	}
 }
 
-// A caller may change the headers of the request that a response refers to. No
-// other request changes, and it costs no allocation.
+// A caller may change the headers of a response's Request. No other request changes.
 func TestRequestsShareNoHeaderValues(t *testing.T) {
 	base := answering(outcome{status: 200})
 	tr := to(staticSource(), base)

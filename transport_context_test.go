@@ -17,7 +17,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// A request's end ends its wait, whatever it waits for.
+// The end of a request's context ends every wait of the request.
 func TestTransportEndsWithTheContextAtEveryStage(t *testing.T) {
 	const limit = 5 * time.Second
 	type stage struct {

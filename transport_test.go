@@ -73,7 +73,7 @@ func TestTransportUsesTheTokensType(t *testing.T) {
 	}
 }
 
-// The request can't be sent again after the 401, and the next one has the new token.
+// The body can't be sent again after the 401, but the next request has the new token.
 func TestTransportRenewsForTheNextRequest(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		srv := authsectest.NewInMemoryServer()

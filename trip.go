@@ -31,14 +31,14 @@ type trip struct {
 	getBody  func() (io.ReadCloser, error)
 	withheld bool // the request goes without the token
 	unsent   bool // the last attempt got no token, and was not sent
-	renewed  bool // a rejected token was replaced, or could not be
+	renewed  bool // there was a 401: no further token is asked for
 }
 
 func newTrip(t *Transport, req *http.Request) trip {
 	return trip{t: t, req: req, bodies: replay.New(req, t.ready.buffer)}
 }
 
-// admit decides whether the token goes along.
+// admit decides whether the request goes with the token.
 func (x *trip) admit() error {
 	p := &x.t.ready
 	switch {
@@ -66,8 +66,8 @@ func (x *trip) nextBody() (err error) {
 	return err
 }
 
-// attempt sends the request once. If an API rejects the token, it sends the
-// request again with another.
+// attempt sends the request. If the API rejects the token, attempt sends the request
+// once more, with another token.
 func (x *trip) attempt() (*http.Response, error) {
 	p := &x.t.ready
 	if x.withheld {
@@ -91,8 +91,8 @@ func (x *trip) attempt() (*http.Response, error) {
 	return resp, err
 }
 
-// replay sends the request again with another token than the rejected one, if
-// there is one. If not, it returns the API's answer.
+// replay sends the request again with another token, if there is one. Otherwise it
+// returns resp, the 401.
 func (x *trip) replay(resp *http.Response, rejected bearer) (*http.Response, error) {
 	p, ctx := &x.t.ready, x.req.Context()
 	x.renewed = true
@@ -100,7 +100,7 @@ func (x *trip) replay(resp *http.Response, rejected bearer) (*http.Response, err
 		p.notices.tokenRejected(ctx, x.req.URL.Host, resp.StatusCode, false)
 		return resp, nil
 	}
-	replay.Hold(ctx, resp) // its connection may be the one that AuthSec is reached by
+	replay.Hold(ctx, resp) // frees its connection, which the fetch may need
 	newer, err := p.renew(ctx, rejected, x.req.URL.Host)
 	another := err == nil && newer.value != "" && newer.value != rejected.value
 	p.notices.tokenRejected(ctx, x.req.URL.Host, resp.StatusCode, another)
@@ -115,7 +115,7 @@ func (x *trip) replay(resp *http.Response, rejected bearer) (*http.Response, err
 	return resp, err
 }
 
-// retry makes the attempts after the first, whose outcome is resp or err.
+// retry makes the attempts after the first. resp or err is the outcome of the first.
 func (x *trip) retry(resp *http.Response, err error) (*http.Response, error) {
 	ctx := x.req.Context()
 	if !idempotent(x.req) {
@@ -140,8 +140,8 @@ func (x *trip) retry(resp *http.Response, err error) (*http.Response, error) {
 	}
 }
 
-// outgoing is a copy of a request and the values of its Authorization header: in
-// one allocation, and shared with no other request.
+// outgoing has a copy of a request and the values of its Authorization header, in one
+// allocation. Requests share no values.
 type outgoing struct {
 	http.Request
 	authorization [1]string
@@ -158,10 +158,10 @@ func (x *trip) send(token bearer) (*http.Response, error) {
 		}
 		req.Body, req.GetBody = x.body, x.getBody
 		if token.value != "" {
-			req.Header = maps.Clone(req.Header) // Base may not modify the values
+			req.Header = maps.Clone(req.Header) // not its values: Base may not modify them
 			for key := range x.req.Header {
 				if len(key) == len("Authorization") && strings.EqualFold(key, "Authorization") {
-					delete(req.Header, key) // in whatever case it was written
+					delete(req.Header, key) // keys need not be canonical
 				}
 			}
 			out.authorization[0] = token.value
@@ -183,11 +183,11 @@ func wantsScope(h http.Header) bool {
 	return slices.ContainsFunc(h.Values("WWW-Authenticate"), func(v string) bool { return strings.Contains(v, "insufficient_scope") })
 }
 
-// bearer is a token as requests take it. The zero value is none.
+// bearer is a token for a request. The zero value is no token.
 type bearer struct {
 	value string        // of the Authorization header
 	text  string        // the access token
-	token *oauth2.Token // if it is a foreign source's
+	token *oauth2.Token // from a foreign source; nil: from a *Source
 }
 
 // token gets the token for a request.
@@ -241,7 +241,7 @@ func (p *prepared) call(ctx context.Context, method func(context.Context) (*oaut
 	return bearer{value: token.Type() + " " + token.AccessToken, text: token.AccessToken, token: token}, nil
 }
 
-// sleep waits for the end of pause or for early, and reports whether ctx lasts.
+// sleep waits for pause, or until early is closed. It returns false if ctx ends first.
 func sleep(ctx context.Context, pause time.Duration, early <-chan struct{}) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()

@@ -4,191 +4,123 @@
 package authsectest_test
 
 import (
-	"crypto/rsa"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"math/big"
+	"io"
+	"maps"
 	"net/http"
-	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/authsec-go/authsec/authsectest"
-	"github.com/golang-jwt/jwt/v5"
 )
 
-// get makes a request and decodes the answer.
-func get(t *testing.T, client *http.Client, url string, header ...string) (int, map[string]any) {
+// answer is what the server answered.
+type answer struct {
+	status int
+	header http.Header
+	text   string
+	body   map[string]any // nil if it is no JSON object
+}
+
+// send makes a request and reads the answer. header are names and values in turn. It
+// follows no redirect.
+func send(t *testing.T, client *http.Client, method, url, body string, header ...string) answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
+	for pair := range slices.Chunk(header, 2) {
+		req.Header.Set(pair[0], pair[1])
 	}
-	resp, err := client.Do(req)
+	c := *client
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := c.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.Header.Get("Date") == "" {
-		t.Error("the answer has no Date")
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
 	}
-	var body map[string]any
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
-		t.Fatalf("%s: %v", resp.Status, err)
-	}
-	return resp.StatusCode, body
+	a := answer{resp.StatusCode, resp.Header, string(text), nil}
+	_ = json.Unmarshal(text, &a.body)
+	return a
 }
 
-func endpoint(srv *authsectest.Server) string {
-	return srv.URL + authsectest.EndpointPath + "?client_id=" + authsectest.ClientID
+func get(t *testing.T, srv *authsectest.Server, pathAndQuery string, header ...string) answer {
+	t.Helper()
+	return send(t, srv.Client(), http.MethodGet, srv.URL+pathAndQuery, "", header...)
 }
 
-func TestEndpointAnswersAsServersDo(t *testing.T) {
+// ask asks the endpoint for the agent's token.
+func ask(t *testing.T, srv *authsectest.Server, header ...string) answer {
+	t.Helper()
+	return get(t, srv, ours, header...)
+}
+
+const ours = authsectest.EndpointPath + "?client_id=" + authsectest.ClientID
+
+// check compares a status and the error in the body.
+func (a answer) check(t *testing.T, status int, message string) {
+	t.Helper()
+	if msg, _ := a.body["error"].(string); a.status != status || msg != message {
+		t.Errorf("got %d %s, want %d with error %q", a.status, a.text, status, message)
+	}
+}
+
+func keys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
+
+func TestMethodsAndPaths(t *testing.T) {
 	for _, tc := range []struct {
-		name   string
-		setUp  func(*authsectest.Server)
-		query  string
-		header []string
-		status int
-		error  string
+		method, path string
+		status       int
+		contentType  string
+		text         string
 	}{
-		{"no client ID", nil, "", nil, 400, "client_id is required (query param or X-Client-ID header)"},
-		{"not a UUID", nil, "?client_id=x", nil, 400, "Invalid client_id format"},
-		{"unknown agent", nil, "?client_id=" + authsectest.ClientID, nil, 404, "Client not found"},
-		{"none delegated", func(s *authsectest.Server) { s.Register(authsectest.ClientID) }, "?client_id=" + authsectest.ClientID, nil, 404, "No active delegation token found"},
-		{"revoked", func(s *authsectest.Server) {
-			s.Delegate(authsectest.ClientID, authsectest.Delegation{})
-			s.Revoke(authsectest.ClientID)
-		}, "?client_id=" + authsectest.ClientID, nil, 404, "No active delegation token found"},
-		{"no credential", func(s *authsectest.Server) { s.RequireCredential("c") }, "?client_id=" + authsectest.ClientID, nil, 401, "Authorization header is required or invalid"},
-		{"other credential", func(s *authsectest.Server) { s.RequireCredential("c") }, "?client_id=" + authsectest.ClientID, []string{"Authorization", "Bearer d"}, 401, "Authorization header is required or invalid"},
-		{"over the limit", func(s *authsectest.Server) {
-			s.LimitRate(0, 0)
-			s.LimitRate(1, time.Minute)
-			s.Client().Get(endpoint(s))
-		}, "", nil, 429, "Rate limit exceeded"},
-		{"delegated", func(s *authsectest.Server) { s.Delegate(authsectest.ClientID, authsectest.Delegation{}) }, "", []string{"X-Client-ID", authsectest.ClientID}, 200, ""},
-		{"delegated, newer server", func(s *authsectest.Server) {
-			s.RequireCredential("c")
-			s.Delegate(authsectest.ClientID, authsectest.Delegation{})
-		}, "?client_id=" + strings.ToUpper(authsectest.ClientID), []string{"Authorization", "Bearer c"}, 200, ""},
-		{"fault", func(s *authsectest.Server) {
-			s.FailNext(1, authsectest.Answer(500, `{"error":"Failed to connect to tenant database"}`))
-		}, "", nil, 500, "Failed to connect to tenant database"},
+		{"GET", ours, 200, "application/json; charset=utf-8", `{"audience"`},
+		{"POST", ours, 404, "text/plain", "404 page not found"},
+		{"HEAD", ours, 404, "text/plain", ""},
+		{"OPTIONS", ours, 204, "", ""},
+		{"GET", "/", 404, "text/plain", "404 page not found"},
+		{"GET", authsectest.EndpointPath + "/?client_id=" + authsectest.ClientID, 301, "text/html; charset=utf-8", `<a href="` + ours},
+		{"GET", authsectest.KeySetPath + "/?tenant_id=x", 301, "text/html; charset=utf-8", `<a href="` + authsectest.KeySetPath + "?tenant_id=x"},
+		{"POST", renewPath + "/", 307, "", ""},
+		{"GET", authsectest.KeySetPath + "?tenant_id=" + authsectest.TenantID, 200, "application/json", `{"keys":[{"alg":"RS256","e":"AQAB","kid":"default","kty":"RSA","n":"`},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			srv := authsectest.NewServer()
-			defer srv.Close()
-			if tc.setUp != nil {
-				tc.setUp(srv)
+		for name, srv := range map[string]*authsectest.Server{"loopback": authsectest.NewServer(), "in memory": authsectest.NewInMemoryServer()} {
+			srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+			got := send(t, srv.Client(), tc.method, srv.URL+tc.path, "")
+			if got.status != tc.status || got.header.Get("Content-Type") != tc.contentType || !strings.HasPrefix(got.text, tc.text) || (got.text == "") != (tc.text == "") {
+				t.Errorf("%s %s, %s: got %d, %q, %q, want %d, %q, %q", tc.method, tc.path, name,
+					got.status, got.header.Get("Content-Type"), got.text, tc.status, tc.contentType, tc.text)
 			}
-			status, body := get(t, srv.Client(), srv.URL+authsectest.EndpointPath+tc.query, tc.header...)
-			if msg, _ := body["error"].(string); status != tc.status || msg != tc.error {
-				t.Errorf("answer = %d %q, want %d %q", status, msg, tc.status, tc.error)
+			if to := got.header.Get("Location"); tc.status == 301 && !strings.HasPrefix(tc.text, `<a href="`+to) {
+				t.Errorf("%s %s, %s: Location = %q", tc.method, tc.path, name, to)
 			}
-		})
-	}
-}
-
-func TestExpiredDelegationIs410OnceAnd404FromThenOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := authsectest.NewInMemoryServer()
-		srv.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: time.Minute})
-		for i, want := range []int{200, 410, 404, 404} {
-			if status, _ := get(t, srv.Client(), endpoint(srv)); status != want {
-				t.Errorf("answer %d = %d, want %d", i, status, want)
+			for _, header := range []string{"Date", "X-Request-Id", "X-Content-Type-Options"} {
+				if got.header.Get(header) == "" {
+					t.Errorf("%s %s, %s: no %s", tc.method, tc.path, name, header)
+				}
 			}
-			if i == 0 {
-				time.Sleep(time.Minute)
-			}
-		}
-	})
-}
-
-func TestLimitEndsWithItsWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := authsectest.NewInMemoryServer()
-		srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
-		srv.LimitRate(2, time.Minute)
-		for i, want := range []int{200, 200, 429, 200} {
-			if i == 3 {
-				time.Sleep(time.Minute)
-			}
-			status, body := get(t, srv.Client(), endpoint(srv))
-			if status != want {
-				t.Errorf("answer %d = %d, want %d", i, status, want)
-			}
-			if status == 429 && body["window"] != "1m0s" {
-				t.Errorf("window = %v, want 1m0s", body["window"])
-			}
-		}
-	})
-}
-
-func TestTokensVerifyAgainstTheKeySet(t *testing.T) {
-	srv := authsectest.NewTLSServer()
-	defer srv.Close()
-	for range 2 {
-		token := srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
-		_, body := get(t, srv.Client(), srv.URL+authsectest.KeySetPath+"?tenant_id="+authsectest.TenantID)
-		key := body["keys"].([]any)[0].(map[string]any)
-		n, err := base64.RawURLEncoding.DecodeString(key["n"].(string))
-		if err != nil {
-			t.Fatal(err)
-		}
-		public := &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: 65537}
-		parsed, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return public, nil }, jwt.WithValidMethods([]string{"RS256"}))
-		if err != nil {
-			t.Fatalf("the key set does not verify the token: %v", err)
-		}
-		if kid, ok := parsed.Header["kid"]; ok {
-			t.Errorf("kid = %v, want none", kid)
-		}
-		srv.RotateKey()
-		if _, err := jwt.Parse(token, srv.Keyfunc); err == nil {
-			t.Error("after RotateKey the earlier token still verifies")
+			srv.Close()
 		}
 	}
 }
 
-func TestAPIRejectsBadTokens(t *testing.T) {
-	srv := authsectest.NewServer()
-	defer srv.Close()
-	api := httptest.NewServer(srv.API(nil, "billing:read"))
-	defer api.Close()
-	const other = "0b5e9c34-6f0e-4b7c-8c1d-2f3a4b5c6d7e"
-	good := srv.Delegate(authsectest.ClientID, authsectest.Delegation{Permissions: []string{"billing:read"}})
-	weak := srv.Delegate(other, authsectest.Delegation{})
-	const gone = "1b5e9c34-6f0e-4b7c-8c1d-2f3a4b5c6d7e"
-	revoked := srv.Delegate(gone, authsectest.Delegation{Permissions: []string{"billing:read"}})
-	srv.Revoke(gone)
-	expired := srv.Delegate(gone, authsectest.Delegation{Permissions: []string{"billing:read"}, TTL: -time.Second})
-
-	for _, tc := range []struct {
-		name, authorization string
-		want                int
-	}{
-		{"good", "Bearer " + good, 200},
-		{"none", "", 401},
-		{"not a token", "Bearer x", 401},
-		{"tampered", "Bearer " + good[:len(good)-8] + "AAAAAAAA", 401},
-		{"revoked", "Bearer " + revoked, 401},
-		{"expired", "Bearer " + expired, 401},
-		{"lacks a permission", "Bearer " + weak, 403},
-	} {
-		status, _ := get(t, api.Client(), api.URL, "Authorization", tc.authorization)
-		if status != tc.want {
-			t.Errorf("%s: %d, want %d", tc.name, status, tc.want)
-		}
+func TestEachAnswerHasItsRequestID(t *testing.T) {
+	srv := authsectest.NewInMemoryServer()
+	srv.FailNext(1, authsectest.Answer(503, "<html>"))
+	fault, a, b := ask(t, srv), ask(t, srv), ask(t, srv, "X-Request-ID", "mine")
+	if id := fault.header.Get("X-Request-Id"); fault.status != 503 || id == "" || id == a.header.Get("X-Request-Id") {
+		t.Errorf("request IDs = %q and %q, want two", id, a.header.Get("X-Request-Id"))
 	}
-	if got := srv.APICalls(); got != 1 {
-		t.Errorf("APICalls = %d, want 1", got)
+	if id := b.header.Get("X-Request-Id"); id != "mine" {
+		t.Errorf("request ID = %q, want the request's own", id)
 	}
 }
 
@@ -202,23 +134,31 @@ func TestServerPrintsNoToken(t *testing.T) {
 	}
 }
 
-func TestAnotherServersTokenIsRejected(t *testing.T) {
-	a, b := authsectest.NewServer(), authsectest.NewServer()
-	defer a.Close()
-	defer b.Close()
-	token := a.Delegate(authsectest.ClientID, authsectest.Delegation{})
-	api := &http.Client{Transport: authsectest.RoundTripper(b.API(nil))}
-	if status, _ := get(t, api, "https://api.test/", "Authorization", "Bearer "+token); status != 401 {
-		t.Errorf("answer = %d, want 401", status)
-	}
-}
-
 func TestHandlerThatPanicsDropsTheConnection(t *testing.T) {
 	for name, srv := range map[string]*authsectest.Server{"loopback": authsectest.NewServer(), "in memory": authsectest.NewInMemoryServer()} {
 		srv.FailNext(1, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
-		if resp, err := srv.Client().Get(endpoint(srv)); err == nil {
+		if resp, err := srv.Client().Get(srv.URL + ours); err == nil {
 			t.Errorf("%s: answer = %d, want an error", name, resp.StatusCode)
 		}
 		srv.Close()
+	}
+}
+
+func TestFaultsAndLatencyAreTheEndpointsOnly(t *testing.T) {
+	srv := authsectest.NewInMemoryServer()
+	srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+	srv.SetLatency(time.Millisecond)
+	srv.FailNext(1, authsectest.Answer(500, `{"error":"Failed to connect to tenant database"}`))
+	if got := get(t, srv, authsectest.KeySetPath+"?tenant_id="+authsectest.TenantID); got.status != 200 {
+		t.Errorf("the key set: got %d, want 200", got.status)
+	}
+	ask(t, srv).check(t, 500, "Failed to connect to tenant database")
+	ask(t, srv).check(t, 200, "")
+	srv.Fail(authsectest.Answer(502, "<html>"))
+	ask(t, srv).check(t, 502, "")
+	srv.Fail(nil)
+	ask(t, srv).check(t, 200, "")
+	if got := srv.Fetches(); got != 4 {
+		t.Errorf("Fetches = %d, want 4", got)
 	}
 }

@@ -326,7 +326,7 @@ func TestMovedError(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = src.Token()
-	if got, want := movedError(err), "401: Authorization header is required or invalid"; got != want {
+	if got, want := movedError(err), "401: authorization header required"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

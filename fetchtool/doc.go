@@ -42,7 +42,7 @@
 // not passed on.
 //
 // If an API echoes the token or the client ID, the model reads "[redacted]" in
-// its place. They are found in any case; as hex; escaped as URLs, HTML, JSON and
+// its place. They are found in any case; escaped as URLs, HTML, JSON and
 // JavaScript do, up to six times over; in base64, with or without line breaks,
 // and in base64 of base64; and in mixtures of these. A client ID is also found
 // without its hyphens, and a token without its signature.

@@ -1,56 +1,46 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package flight calls code that is not ours. Such code may panic, end its
-// goroutine, or never return. [Do] makes one call for one caller, [Start] one
-// call for any number of waiters.
+// Package flight calls foreign code, which may panic, end its goroutine, or never
+// return. [Do] makes one call for one caller, [Start] one call for any number of
+// waiters.
 package flight
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
-	"runtime"
 	"sync"
 	"time"
+
+	"github.com/authsec-go/authsec/internal/redact"
 )
 
-// Failures of a call. Their texts continue a sentence whose subject is the code
-// that was called.
+// Failures of a call. Their texts follow the name of the code that was called.
 var (
 	// ErrExited says that the call ended its goroutine (runtime.Goexit).
 	ErrExited = errors.New("ended its goroutine")
 
-	// ErrTooMany says that [Left] did not allow the call. Errors wrap it and add
-	// how many calls have not returned.
+	// ErrTooMany says that [Left] did not allow the call. Errors wrap it, and say how
+	// many calls have not returned.
 	ErrTooMany = errors.New("has not returned from")
 )
 
-// PanicError says that the call panicked. It does not hold the value, which may
-// be a secret: of the runtime's own errors it has the text, of others the type.
+// PanicError says that the call panicked. Its text has the text of a runtime error,
+// but of any other value only the type, because the value may be a secret.
 type PanicError struct{ text string }
 
 func (e *PanicError) Error() string { return e.text }
 
-func panicked(v any) *PanicError {
-	text, t := fmt.Sprintf("%T", v), reflect.TypeOf(v)
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if err, ok := v.(runtime.Error); ok && t.PkgPath() == "runtime" { // other packages may implement runtime.Error, too
-		text = err.Error()
-	}
-	return &PanicError{"panicked: " + text}
-}
+func panicked(v any) *PanicError { return &PanicError{"panicked: " + redact.Panic(v)} }
 
-// Left counts calls that were left behind: [Do] has returned, they have not.
-// The zero value counts only. It is safe for concurrent use.
+// Left counts calls that were left behind: they have not returned, but [Do] has. The
+// zero value allows any number of them. Left is safe for concurrent use.
 type Left struct {
-	Max   int           // no call is made while so many are left behind; 0: no bound
-	Every time.Duration // but one, when the last began so long ago; 0: none
+	Max   int           // while so many calls are left behind, Do makes no further call; 0: no bound
+	Every time.Duration // except one, if the last call began this long ago; 0: no exception
 
-	mu   sync.Mutex // guards what follows, and whether a call is left behind
+	mu   sync.Mutex // guards what follows
 	n    int
 	last time.Time // when the last call began
 }
@@ -60,6 +50,12 @@ func (l *Left) Running() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.n
+}
+
+func (l *Left) add(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.n += n
 }
 
 func (l *Left) allow(now time.Time) error {
@@ -94,25 +90,21 @@ func Do[T any](ctx context.Context, l *Left, f func(context.Context) (T, error),
 	if err := l.allow(time.Now()); err != nil {
 		return none, err
 	}
-	results := make(chan result, 1)
-	left := false // guarded by l.mu
+	results, gone := make(chan result), make(chan struct{})
 	go func() {
 		r := result{err: ErrExited}
 		defer func() {
 			if v := recover(); v != nil {
 				r.err = panicked(v)
 			}
-			l.mu.Lock()
-			gone := left
-			if gone {
-				l.n--
-			} else {
-				results <- r
-			}
-			l.mu.Unlock()
-			if gone && r.err == nil && late != nil {
-				defer func() { recover() }()
-				late(r.v)
+			select {
+			case results <- r:
+			case <-gone:
+				l.add(-1)
+				if r.err == nil && late != nil {
+					defer func() { recover() }()
+					late(r.v)
+				}
 			}
 		}()
 		r.v, r.err = f(ctx)
@@ -122,15 +114,12 @@ func Do[T any](ctx context.Context, l *Left, f func(context.Context) (T, error),
 		return r.v, r.err
 	case <-ctx.Done():
 	}
-	ended := ctx.Err()
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	select {
 	case r := <-results: // came at the same moment
 		return r.v, r.err
 	default:
-		left = true
-		l.n++
-		return none, ended
+		l.add(1)
+		close(gone)
+		return none, ctx.Err()
 	}
 }

@@ -18,16 +18,16 @@ type Flight[R any] struct {
 	err    error // of land
 }
 
-// Start calls f in the background, and land with what came of it. It returns at
-// once, so that its caller may hold a mutex.
+// Start calls f in the background, and then land with f's result. Start returns at
+// once, so its caller may hold a mutex.
 //
-// f's context has the values of ctx, but not its end. It ends after timeout, or
-// when f returns.
+// f's context has the values of ctx, but does not end with ctx. It ends after timeout,
+// or when f returns.
 //
-// land makes the waiters' result of f's. It is called once, in the flight's
-// goroutine, and before any waiter returns. Its error is one of [Do]'s, with
-// [context.DeadlineExceeded] if f did not return within timeout. If land itself
-// panics or ends its goroutine, waiters get a zero R and an error.
+// land converts f's result to the result for the waiters. It is called once, in the
+// flight's goroutine, before any waiter returns. It gets an error of [Do], which is
+// [context.DeadlineExceeded] if f did not return within timeout. If land itself panics
+// or ends its goroutine, the waiters get a zero R and an error.
 func Start[V, R any](ctx context.Context, timeout time.Duration, l *Left, f func(context.Context) (V, error), land func(V, error) R) *Flight[R] {
 	fl := &Flight[R]{node: node{done: make(chan struct{})}, err: ErrExited}
 	ctx = context.WithValue(context.WithoutCancel(ctx), nodeKey{}, &fl.node)
@@ -47,9 +47,9 @@ func Start[V, R any](ctx context.Context, timeout time.Duration, l *Left, f func
 	return fl
 }
 
-// Wait returns the flight's result, but waits no longer than ctx. The error is
-// ctx's, or [ErrCycle], or says that land failed. A result that is there wins
-// over a ctx that has ended.
+// Wait returns the flight's result, but waits no longer than ctx. The error is ctx's,
+// or [ErrCycle], or says that land failed. If the flight already has a result, Wait
+// returns it even if ctx has ended.
 func (f *Flight[R]) Wait(ctx context.Context) (R, error) {
 	var none R
 	if n, ok := ctx.Value(nodeKey{}).(*node); ok {
@@ -70,9 +70,6 @@ func (f *Flight[R]) Wait(ctx context.Context) (R, error) {
 	return f.result, f.err
 }
 
-// Done returns a channel that is closed when the flight has its result.
-func (f *Flight[R]) Done() <-chan struct{} { return f.done }
-
 // ErrCycle says that a flight's call waits for that same flight, directly or
 // through other flights.
 var ErrCycle = errors.New("it waits for itself")
@@ -86,8 +83,8 @@ type node struct {
 // nodeKey is the key of a flight's node in the context of its call.
 type nodeKey struct{}
 
-// graph guards the waits of all nodes. With one mutex for all, the later of two
-// flights that begin to wait for each other sees the wait of the earlier.
+// graph guards the waits of all nodes. If two flights begin to wait for each other, one
+// of them locks it later, and sees the cycle.
 var graph sync.Mutex
 
 // waitFor records that n's call waits for target. It records nothing and returns

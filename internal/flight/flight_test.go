@@ -53,9 +53,9 @@ func TestFlightLandsOnceWhateverTheCallDoes(t *testing.T) {
 				t.Errorf("%s: got %v, error %v after %v, want %s, nil after %v", tc.name, got, err, took, tc.want, tc.took)
 			}
 			select {
-			case <-f.Done():
+			case <-f.done:
 			default:
-				t.Errorf("%s: Done is open after Wait", tc.name)
+				t.Errorf("%s: done is open after Wait", tc.name)
 			}
 			time.Sleep(10 * second) // the bubble fails if a goroutine is left
 			synctest.Wait()
@@ -93,7 +93,7 @@ func TestStartCallsNothingItself(t *testing.T) {
 				func(context.Context) (string, error) { return locked("v", nil) },
 				func(v string, err error) outcome { return toOutcome(locked(v, err)) })
 			mu.Unlock()
-			<-f.Done()
+			<-f.done
 		}
 	})
 }

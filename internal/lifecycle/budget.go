@@ -15,12 +15,12 @@ const (
 // next after 1 s, then 2 s, doubling to 30 s, until the API has rejected nothing
 // for a minute. The zero value allows a fetch.
 type Budget struct {
-	last time.Duration // the latest rejection
-	step time.Duration // after the latest fetch; 0: there was none
-	next time.Duration // the earliest fetch
+	last time.Duration // the moment of the latest rejection
+	step time.Duration // the wait after the latest fetch; 0: there was no fetch
+	next time.Duration // the earliest moment of the next fetch
 }
 
-// Reject is the budget after a rejection.
+// Reject returns the budget after a rejection.
 func (b Budget) Reject(now Moment) Budget {
 	if b.Idle(now) {
 		b = Budget{}
@@ -32,15 +32,15 @@ func (b Budget) Reject(now Moment) Budget {
 // Allows reports whether a rejection may cause a fetch now.
 func (b Budget) Allows(now Moment) bool { return now.Mono >= b.next }
 
-// Spend is the budget after a rejection caused a fetch.
+// Spend returns the budget after a rejection caused a fetch.
 func (b Budget) Spend(now Moment) Budget {
 	b.step = min(max(minBudgetStep, 2*b.step), maxBudgetStep)
 	b.next = now.Mono + b.step
 	return b
 }
 
-// Step is how long after the latest fetch the next one may begin.
+// Step returns how long after the latest fetch the next one may begin.
 func (b Budget) Step() time.Duration { return b.step }
 
-// Idle reports whether the budget is that of an API that rejected nothing yet.
+// Idle reports whether b counts as new: it has no fetch, or no rejection for a minute.
 func (b Budget) Idle(now Moment) bool { return b.step == 0 || now.Mono-b.last >= budgetReset }

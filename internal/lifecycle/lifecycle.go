@@ -1,12 +1,12 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lifecycle has the rules of a token's life: when it is served, when it
-// is renewed, how a failure is cached, and what ends it.
+// Package lifecycle has the rules of a token's life: when the token is served, when it
+// is renewed, how long a failure is cached, and what ends the token.
 //
-// They are plain functions of a state, a moment and an event. Nothing here
-// starts a goroutine, takes a lock, does I/O, reads a clock or draws a random
-// number: the caller passes the moment, and a number from [0, 1) for jitter.
+// The rules are plain functions of a state, a moment and an event. Nothing here starts
+// a goroutine, takes a lock, does I/O, reads a clock or makes a random number: the
+// caller passes the moment, and a random number u from [0, 1) for jitter.
 //
 //	no token ──fetch──► fresh ──RenewBefore──► in its window ──expiry──► no token
 //	                      ▲                          │
@@ -25,16 +25,16 @@ const (
 	// minStep is the least time between two attempts to renew, before jitter.
 	minStep = time.Second
 
-	// minHold is how long the first failure is cached while there is no token. It
-	// doubles with each failure in a row, up to maxHold.
+	// minHold is how long the first failure is cached while there is no token, before
+	// jitter. It doubles with each failure in a row, up to maxHold.
 	minHold = time.Second
 	maxHold = time.Minute
 
 	// minRefresh is the least time between two fetches that Refresh causes.
 	minRefresh = time.Second
 
-	// maxDrift is how far the wall clock and the monotonic clock may drift apart
-	// before one of them counts as stepped, or the machine as suspended.
+	// maxDrift is how far the wall clock and the monotonic clock may differ before the
+	// wall clock counts as stepped, or the machine as suspended.
 	maxDrift = 10 * time.Second
 
 	never = time.Duration(1<<63 - 1)
@@ -42,8 +42,8 @@ const (
 
 var none ID
 
-// ID is an access token's text, to be compared. Printed, it is an address: states
-// hold no secret that can be printed. The zero ID is none.
+// ID identifies an access token: IDs of equal tokens are equal. Printing it shows an
+// address, not the token. The zero ID is no token.
 type ID = unique.Handle[string]
 
 // NewID returns the ID of an access token.
@@ -60,16 +60,16 @@ type Moment struct {
 	Wall time.Duration // wall clock, since 1970; may be wrong and may step
 }
 
-// State is all that the rules need to know. The zero value has no token.
+// State is all that the rules need to know about a Source. The zero value has no token.
 type State struct {
 	Token    Token // in service; its ID is zero if there is none
-	Fetching bool  // a fetch is under way, as Fetch describes
-	Fetch    Fetch
+	Fetching bool  // a fetch is under way
+	Fetch    Fetch // that fetch
 	Failure  error // the cached failure; its methods are never called here
 
 	failUntil time.Duration // until then Failure is the result while there is no token
-	notBefore time.Duration // the server accepts no request before: its Retry-After
-	limited   bool          // because of a 429
+	notBefore time.Duration // the end of the server's Retry-After
+	limited   bool          // notBefore is from a 429
 	failures  int           // in a row, without a token
 	refreshed time.Duration // when Refresh last caused a fetch
 	everFresh bool          // refreshed is set
@@ -79,7 +79,7 @@ type State struct {
 type Fetch struct {
 	Began    time.Duration // monotonic
 	Rejected ID            // the token whose rejection caused it; zero: none did
-	keep     Token         // with MayKeep: the token if it proves good by the wall clock
+	keep     Token         // if MayKeep: the token to keep if it is good by the wall clock
 }
 
 // Action is what a call does next.
@@ -99,9 +99,9 @@ type Call struct {
 	Began    time.Duration // monotonic
 	Deadline time.Duration // monotonic; 0: none. Only a call with a deadline waits out a rate limit
 	Rejected ID            // the token that an API rejected; zero: none
-	Refresh  bool          // the caller wants the server to be asked now
-	Widen    bool          // with Rejected: the API wants permissions that the token has not, which is renewed behind the call
-	MayFetch bool          // with Rejected and Widen: the API's budget allows a fetch
+	Refresh  bool          // the server must be asked now
+	Widen    bool          // the API requires permissions that Rejected does not have: renew it in the background
+	MayFetch bool          // with Rejected: the API's budget allows a fetch
 }
 
 // Next says what a call does at this moment.
@@ -138,7 +138,7 @@ func (s *State) Next(now Moment, c Call) Action {
 		return Renew
 	case s.Fetching:
 		return Join
-	case good: // doubted: notBefore does not count, its clock stood still while the machine slept
+	case good: // doubted. The monotonic clock may have stood still, so notBefore does not count
 		return Start
 	case s.Failure != nil && now.Mono < s.failUntil:
 		if s.limited && now.Mono < s.notBefore && c.Deadline > s.failUntil {
@@ -149,10 +149,11 @@ func (s *State) Next(now Moment, c Call) Action {
 	return Start
 }
 
-// Answers reports whether the outcome of fetch f settles a call that waited for
-// it. A fetch that began before the call may have been answered before the
-// delegation that the call hopes for, and one for a stepped clock may have asked
-// nobody: then only another token settles it.
+// Answers reports whether c, which waited for fetch f, returns the result of f. got is
+// the token that f brought. If f began before c, its answer may be too old for c. If a
+// clock step caused f, f may not have asked the server. In both cases an ordinary call
+// returns the result, Refresh does not, and a rejection does if f has the same cause
+// or brought another token.
 func (c Call) Answers(f Fetch, got ID) bool {
 	switch {
 	case f.Began >= c.Began && f.keep.ID == none:
@@ -163,15 +164,14 @@ func (c Call) Answers(f Fetch, got ID) bool {
 	return !c.Refresh
 }
 
-// MayKeep reports whether a fetch for c has no other cause than a clock that
-// stepped. Then the token in service may prove good by the wall clock, and the
-// server need not be asked.
+// MayKeep reports whether a clock step is the only cause of a fetch for c. If the token
+// in service is then good by the wall clock, the server is not asked.
 func (s *State) MayKeep(now Moment, c Call) bool {
 	return !c.Refresh && c.Rejected == none && s.Token.Good(now) && s.Token.age(now) < s.Token.renewAt
 }
 
-// Hold is how long a failure of a fetch that begins now is cached: until the next
-// attempt to renew, or while there is no token from 1 s up to 1 minute. u is from [0, 1).
+// Hold returns how long a failure of a fetch that begins now is cached: until the next
+// renewal attempt, or, without a good token, 1 s to 1 minute before jitter.
 func (s *State) Hold(now Moment, u float64) time.Duration {
 	if s.Token.Good(now) {
 		return spread(s.Token.Step(), u)
@@ -183,7 +183,7 @@ func (s *State) coldHold(u float64) time.Duration {
 	return spread(min(minHold<<min(s.failures, 10), maxHold), u)
 }
 
-// Begin is the state once a fetch for c has begun.
+// Begin returns the state after a fetch for c has begun.
 func (s State) Begin(now Moment, c Call) State {
 	keep := Token{}
 	if s.MayKeep(now, c) {
@@ -202,32 +202,32 @@ func (s State) Begin(now Moment, c Call) State {
 	return s
 }
 
-// Event is what a fetch led to.
+// Event is the effect of a fetch.
 type Event int
 
 const (
 	Fetched       Event = iota // a token where there was none
 	Renewed                    // another token in place of a good one
 	Unchanged                  // the same token again
-	Kept                       // the server was not asked: the token proved good by the wall clock
+	Kept                       // the token is good by the wall clock, and the server was not asked
 	RenewalFailed              // no new token; the one in service stays
 	NoToken                    // no token, and none in service
 )
 
-// Result is what a fetch brought.
+// Result is the result of a fetch.
 type Result struct {
-	Kept       bool          // the token in service proved good by the wall clock
+	Kept       bool          // the token in service is good by the wall clock
 	Token      Token         // as New made it; zero after a failure
-	Expired    Token         // with a failure: the token that the server gave out, past its expiry
+	Expired    Token         // with a failure: an expired token that the server returned
 	Err        error         // the failure; opaque here
 	NoDelegate bool          // the server says that the agent has no delegation (its 410, or its own 404)
 	Answered   bool          // the server answered, with a status below 500
 	Limited    bool          // the failure is a 429
 	RetryAfter time.Duration // how long the server accepts no request; 0: it did not say
-	Hold       time.Duration // how long another process caches this failure; 0: it is this process's own
+	Hold       time.Duration // how long another process caches this failure; 0: this process got it
 }
 
-// Land is the state after a fetch, and what the fetch led to. u is from [0, 1).
+// Land returns the state after a fetch with this result, and the fetch's effect.
 func (s State) Land(now Moment, r Result, u float64) (State, Event) {
 	fetch := s.Fetch
 	s.Fetching, s.Fetch = false, Fetch{}
@@ -259,7 +259,7 @@ func (s State) Land(now Moment, r Result, u float64) (State, Event) {
 	if good && !s.Token.ended(fetch, r, now) {
 		s.Token = s.Token.again(now, wait, u)
 		s.Failure, s.failUntil = nil, 0
-		if wait > 0 { // also the result should the token expire before the server accepts requests
+		if wait > 0 { // calls return it if the token expires before notBefore
 			s.Failure, s.failUntil = r.Err, s.notBefore
 		}
 		return s, RenewalFailed
@@ -280,9 +280,9 @@ func (s State) Land(now Moment, r Result, u float64) (State, Event) {
 	return s, NoToken
 }
 
-// NextFetch is the earliest moment, on the monotonic clock, at which an ordinary
-// call starts a fetch, if no clock steps until then. It is 0 if the next call
-// starts one, or one is under way.
+// NextFetch returns the earliest moment, on the monotonic clock, at which an ordinary
+// call starts a fetch if no clock steps before. It returns 0 if the next call starts a
+// fetch, or if a fetch is under way.
 func (s *State) NextFetch(now Moment) time.Duration {
 	next := s.failUntil
 	if s.Token.Good(now) {
@@ -295,8 +295,8 @@ func (s *State) NextFetch(now Moment) time.Duration {
 	return next
 }
 
-// RetryAt is when the cached failure ends, on the monotonic clock.
+// RetryAt returns when the cached failure ends, on the monotonic clock.
 func (s *State) RetryAt() time.Duration { return s.failUntil }
 
-// spread is d with ±50 % jitter.
+// spread returns d with ±50 % jitter.
 func spread(d time.Duration, u float64) time.Duration { return d/2 + time.Duration(u*float64(d)) }

@@ -53,7 +53,7 @@ func Conceal(err error, clientID string, secrets ...string) error {
 		return nil
 	}
 	needles := needles(clientID, secrets)
-	shows := func(text string) bool { return len(find(text, needles))+len(tokens(text)) > 0 }
+	shows := func(text string) bool { return tokenLike.MatchString(text) || len(find(text, needles)) > 0 }
 	clean := func(err error) bool {
 		clean, _ := try(func() bool {
 			tree := []error{err}
@@ -101,17 +101,16 @@ func (c *concealed) Is(target error) bool {
 	return is
 }
 
+// As asks with a target of its own: the caller's gets nothing that shows a secret.
 func (c *concealed) As(target any) bool {
-	as, ok := try(func() bool { return errors.As(c.err(), target) })
-	if ok && !as {
+	found := reflect.New(reflect.TypeOf(target).Elem())
+	as, _ := try(func() bool { return errors.As(c.err(), found.Interface()) })
+	err, isError := found.Elem().Interface().(error)
+	if !as || !isError || !c.clean(err) {
 		return false
 	}
-	v := reflect.ValueOf(target).Elem()
-	if err, isError := v.Interface().(error); ok && isError && c.clean(err) {
-		return true
-	}
-	v.SetZero()
-	return false
+	reflect.ValueOf(target).Elem().Set(found.Elem())
+	return true
 }
 
 // Timeout and Temporary make it a net.Error.

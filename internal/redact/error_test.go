@@ -165,15 +165,15 @@ func TestAConcealedErrorIsStillKnown(t *testing.T) {
 	if got, ok := errors.AsType[*net.OpError](err); !ok || got != op {
 		t.Errorf("got %v, %t; want the *net.OpError", got, ok)
 	}
-	gotURL, gotOver := &url.Error{Op: "mine"}, over
-	if errors.As(err, &gotURL) || gotURL != nil {
+	gotURL, gotOver := &url.Error{Op: "mine"}, &foreign{text: "mine"}
+	if errors.As(err, &gotURL) || gotURL.Op != "mine" {
 		t.Errorf("got %v, want no error that shows the client ID", gotURL)
 	}
-	if errors.As(err, &gotOver) || gotOver != nil {
+	if errors.As(err, &gotOver) || gotOver.text != "mine" {
 		t.Errorf("got %v, want no error that leads to one that shows the client ID", gotOver)
 	}
 	mine := &os.PathError{Op: "mine"}
-	if errors.As(err, &mine) || mine == nil {
+	if errors.As(err, &mine) || mine.Op != "mine" {
 		t.Errorf("got %v, want what the caller had where there is no such error", mine)
 	}
 	if errors.As(hidden, new(*net.OpError)) {

@@ -27,12 +27,8 @@ const (
 	maxSpelling = 16
 )
 
-// tokenLike are a JWT or its beginning (`{"` in base64url is eyJ), and a bearer
-// token. What is struck out is the last group.
-var tokenLike = []*regexp.Regexp{
-	regexp.MustCompile(`(eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*)`),
-	regexp.MustCompile(`(?i)\bbearer[\s:]+([a-z0-9._~+/-]{16,}=*)`),
-}
+// tokenLike is a JWT or its beginning (`{"` in base64url is eyJ), or a bearer token.
+var tokenLike = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*|(?i:\b(bearer[\s:]+)[a-z0-9._~+/-]{16,}=*)`)
 
 // Text makes foreign text fit for a line of an error or a log. It strikes out
 // the secrets as [Strike] does, and all that looks like a JWT or a bearer token.
@@ -44,7 +40,11 @@ var tokenLike = []*regexp.Regexp{
 func Text(s, clientID string, secrets ...string) string {
 	s = strings.TrimSpace(s)
 	s = s[:min(len(s), window+max(Reach(secrets...), Reach(clientID)))]
-	s = replace(s, append(find(s, needles(clientID, secrets)), tokens(s)...), window)
+	spans := find(s, needles(clientID, secrets))
+	for _, m := range tokenLike.FindAllStringSubmatchIndex(s, -1) {
+		spans = append(spans, span{part{max(m[0], m[3]), m[1]}, Mark})
+	}
+	s = replace(s, spans, window)
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
@@ -111,16 +111,6 @@ func runeStart(s string, n int) int {
 		n--
 	}
 	return n
-}
-
-// tokens are the parts of a text that look like tokens.
-func tokens(text string) (spans []span) {
-	for _, re := range tokenLike {
-		for _, m := range re.FindAllStringSubmatchIndex(text, -1) {
-			spans = append(spans, span{part{m[2], m[3]}, Mark})
-		}
-	}
-	return spans
 }
 
 // replace returns the first limit bytes of a text with the spans replaced. Of

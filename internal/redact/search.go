@@ -29,7 +29,7 @@ type span struct {
 	with string
 }
 
-// needle is what find looks for.
+// needle is what find looks for, in all that a text can be decoded to.
 type needle struct {
 	text  []byte // folded
 	with  string // what replaces it
@@ -40,7 +40,7 @@ type needle struct {
 // needles are for the secrets and the client ID, of which each may be "".
 func needles(clientID string, secrets []string) (all []needle) {
 	add := func(secret string, n needle) {
-		if n.text = newView(secret).folded().text; len(n.text) > 0 {
+		if n.text = (&view{text: []byte(secret)}).folded().text; len(n.text) > 0 {
 			all = append(all, n)
 		}
 	}
@@ -58,14 +58,14 @@ func needles(clientID string, secrets []string) (all []needle) {
 // find looks for the needles in a text, and in all that can be decoded from it: it
 // undoes the escapes round by round, then decodes the base64, and begins again.
 func find(text string, needles []needle) (spans []span) {
-	v := newView(text)
+	v := &view{text: []byte(text)}
 	for layer := 0; len(needles) > 0; layer++ {
 		for round := 0; round == 0 || round <= maxRounds && v.unescape(); round++ {
 			folded := v.folded()
 			for _, n := range needles {
 				if !n.short {
 					spans = append(spans, folded.find(n)...)
-				} else if layer == 0 && bytes.Contains(folded.text, n.text) {
+				} else if bytes.Contains(folded.text, n.text) {
 					spans = append(spans, span{part{0, len(text)}, n.with})
 				}
 			}
@@ -81,17 +81,15 @@ func find(text string, needles []needle) (spans []span) {
 // view is a text that was read from another.
 type view struct {
 	text []byte
-	at   []part // at[i] is the part of the original text that text[i] comes from
+	at   []part // at[i] is the part of the original text that text[i] comes from; nil: it is the original
 }
 
-func emptyView(size int) *view { return &view{make([]byte, 0, size), make([]part, 0, size)} }
-
-func newView(text string) *view {
-	v := emptyView(len(text))
-	for i := range len(text) {
-		v.add(part{i, i + 1}, text[i])
+// part is where v's text between two offsets comes from.
+func (v *view) part(from, to int) part {
+	if v.at == nil {
+		return part{from, to}
 	}
-	return v
+	return part{v.at[from].from, v.at[to-1].to}
 }
 
 func (v *view) add(at part, text ...byte) {
@@ -102,13 +100,13 @@ func (v *view) add(at part, text ...byte) {
 
 // folded returns the text in lower case and without hyphens, as UUIDs may be written.
 func (v *view) folded() *view {
-	next := emptyView(len(v.text))
+	next := &view{make([]byte, 0, len(v.text)), make([]part, 0, len(v.text))}
 	for i, c := range v.text {
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}
 		if c != '-' {
-			next.add(v.at[i], c)
+			next.add(v.part(i, i+1), c)
 		}
 	}
 	return next
@@ -125,7 +123,7 @@ func (v *view) find(n needle) (spans []span) {
 		if n.tail {
 			to = len(v.text) - len(bytes.TrimLeft(v.text[to:], "abcdefghijklmnopqrstuvwxyz0123456789._"))
 		}
-		spans = append(spans, span{part{v.at[from].from, v.at[to-1].to}, n.with})
+		spans = append(spans, span{v.part(from, to), n.with})
 		from = to
 	}
 }
@@ -150,7 +148,7 @@ func (v *view) unescape() bool {
 	if !bytes.ContainsAny(v.text, `%&\`) {
 		return false
 	}
-	next := emptyView(len(v.text))
+	next := new(view)
 	for i := 0; i < len(v.text); {
 		plain, n := v.text[i:i+1], 1
 		if strings.IndexByte(`%&\`, plain[0]) >= 0 {
@@ -158,7 +156,7 @@ func (v *view) unescape() bool {
 				plain, n = []byte(unescape(string(escape))), len(escape)
 			}
 		}
-		next.add(part{v.at[i].from, v.at[i+n-1].to}, plain...)
+		next.add(v.part(i, i+n), plain...)
 		i += n
 	}
 	changed := !bytes.Equal(next.text, v.text)
@@ -168,6 +166,7 @@ func (v *view) unescape() bool {
 
 var (
 	base64Run  = regexp.MustCompile(`[A-Za-z0-9+/_-](?:[A-Za-z0-9+/_-]|[\r\n]\s*)+=*`)
+	ascii      = regexp.MustCompile(`[\t\r\n -~]{8,}`)
 	base64Only = strings.NewReplacer("-", "+", "_", "/", "=", "", " ", "", "\t", "", "\r", "", "\n", "", "\f", "")
 )
 
@@ -177,11 +176,14 @@ var (
 func (v *view) base64() *view {
 	next := new(view)
 	for _, m := range base64Run.FindAllIndex(v.text, -1) {
-		at := part{v.at[m[0]].from, v.at[m[1]-1].to}
+		at := v.part(m[0], m[1])
 		run := base64Only.Replace(string(v.text[m[0]:m[1]]))
 		for skip := 0; skip < 4 && len(run)-skip >= minRun; skip++ {
 			plain, _ := base64.RawStdEncoding.DecodeString(run[skip:])
-			next.add(at, append(plain, 0)...) // the zero keeps it apart from the next
+			for _, text := range ascii.FindAll(plain, -1) { // the rest is binary
+				next.add(at, text...)
+				next.add(at, 0) // keeps it apart from the next
+			}
 		}
 	}
 	return next

@@ -78,27 +78,20 @@ func Hold(ctx context.Context, resp *http.Response) {
 	go func() {
 		defer close(h.done)
 		h.err = quietly(func() error {
-			_, err := h.start.ReadFrom(io.LimitReader(until{ctx, &h.once}, holdBytes+1))
-			return err
+			for buf := make([]byte, 4<<10); h.start.Len() < holdBytes && ctx.Err() == nil; {
+				n, err := h.ReadCloser.Read(buf)
+				h.start.Write(buf[:n])
+				if err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}()
 	select {
 	case <-h.done:
 	case <-ctx.Done():
 	}
-}
-
-// until is a reader that ends with ctx.
-type until struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (u until) Read(p []byte) (int, error) {
-	if u.ctx.Err() != nil {
-		return 0, io.EOF
-	}
-	return u.Reader.Read(p)
 }
 
 // held is a body whose beginning a goroutine reads into memory.
@@ -119,5 +112,5 @@ func (h *held) Read(p []byte) (int, error) {
 	case h.err != nil:
 		return 0, h.err
 	}
-	return h.once.Read(p)
+	return h.ReadCloser.Read(p)
 }

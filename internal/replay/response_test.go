@@ -73,7 +73,7 @@ func TestHeldBodyReadsAsItWould(t *testing.T) {
 		{"of unknown length", 20_000, -1, io.EOF, 20_000},
 		{"at the limit", holdBytes, holdBytes, io.EOF, holdBytes},
 		{"beyond the limit", holdBytes + 1, holdBytes + 1, io.EOF, 0},
-		{"beyond the limit, of unknown length", 3 * holdBytes, -1, io.EOF, holdBytes + 1},
+		{"beyond the limit, of unknown length", 3 * holdBytes, -1, io.EOF, holdBytes},
 		{"broken", 20, 40, errTest, 20},
 		{"broken, of unknown length", 20_000, -1, errTest, 20_000},
 	} {

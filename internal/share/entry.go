@@ -1,9 +1,9 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package share is what an agent's processes share: the server's latest answer
-// about their delegation, encrypted, in a store that may be slow, down, full or
-// lying. It knows which entries count as an answer to a fetch.
+// Package share keeps the server's latest answer about an agent in a store that the
+// agent's processes share, encrypted. The store may be slow, down, full or lying. The
+// package also decides which entries answer a fetch.
 package share
 
 import (
@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// Entry is what the server said last. Times are on the server's clock.
+// Entry has the server's latest answers. Times are on the server's clock.
 type Entry struct {
-	Answer   json.RawMessage `json:"answer,omitempty"`  // the body of its last 200; none: there is no token
-	Answered time.Time       `json:"answered,omitzero"` // when that was asked for
-	Failure  *Failure        `json:"failure,omitempty"` // what it said since; nil: nothing
+	Answer   json.RawMessage `json:"answer,omitempty"`  // the body of the latest 200; empty: there is no token
+	Answered time.Time       `json:"answered,omitzero"` // when Answer was asked for
+	Failure  *Failure        `json:"failure,omitempty"` // a later failure; nil: there was none
 }
 
 // Failure is an answer without a token.
@@ -25,11 +25,11 @@ type Failure struct {
 	Message    string        `json:"message,omitempty"` // fit to print
 	Details    string        `json:"details,omitempty"` // fit to print
 	RequestID  string        `json:"request_id,omitempty"`
-	Hold       time.Duration `json:"hold"`                  // it is cached this long, from Told on
-	RetryAfter time.Duration `json:"retry_after,omitempty"` // the server accepts no request this long
+	Hold       time.Duration `json:"hold"`                  // how long it is cached, from Told on
+	RetryAfter time.Duration `json:"retry_after,omitempty"` // how long the server accepts no request, from Told on
 }
 
-// Last is when the server last said something.
+// Last returns when the latest answer was asked for.
 func (e Entry) Last() time.Time {
 	if e.Failure != nil && e.Failure.Told.After(e.Answered) {
 		return e.Failure.Told

@@ -15,7 +15,7 @@ import (
 // KeySize is the length of a key in bytes: AES-256's.
 const KeySize = 32
 
-// What a stored entry begins with.
+// The first byte of a stored entry.
 const (
 	plaintext = 0 // JSON follows
 	encrypted = 1 // a nonce of 12 bytes and the ciphertext of AES-256-GCM follow
@@ -28,7 +28,7 @@ var (
 	errNoKey       = errors.New("no key decrypts it: it was changed, stored for another agent or server, or encrypted with a key that is not in the list")
 )
 
-// sealer encrypts entries, each for its agent and server alone.
+// sealer encrypts entries, and binds them to an agent and a server.
 type sealer struct {
 	aeads []cipher.AEAD // the first encrypts, all decrypt; none: entries are plaintext
 	bound []byte        // what an entry is bound to, as additional data
@@ -37,7 +37,7 @@ type sealer struct {
 func newSealer(keys [][]byte, bound []byte) (*sealer, error) {
 	s := &sealer{bound: bound}
 	for i, key := range keys {
-		if len(key) != KeySize { // AES-128 and AES-192 have keys, too
+		if len(key) != KeySize { // aes.NewCipher also accepts shorter keys
 			return nil, fmt.Errorf("key %d has %d bytes, not %d", i, len(key), KeySize)
 		}
 		block, err := aes.NewCipher(key)
@@ -61,7 +61,7 @@ func (s *sealer) seal(data []byte) []byte {
 	return s.aeads[0].Seal([]byte{encrypted}, nil, data, s.bound)
 }
 
-// open returns what was sealed.
+// open returns the data of a stored entry.
 func (s *sealer) open(stored []byte) ([]byte, error) {
 	switch {
 	case len(stored) == 0 || stored[0] > encrypted:
@@ -81,8 +81,8 @@ func (s *sealer) open(stored []byte) ([]byte, error) {
 	return nil, errNoKey
 }
 
-// binding returns what the entries of an agent at a server are bound to, and
-// their key in a store, from which nobody can read the client ID.
+// binding returns what the entries of an agent at a server are bound to, and its
+// SHA-256, which is their key in a store and does not show the client ID.
 func binding(server, agent string) (bound []byte, key string) {
 	bound = fmt.Appendf(nil, "authsec cache 1\x00%q\x00%q", server, agent)
 	sum := sha256.Sum256(bound)

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	maxEntry = 4 << 20 // bytes of an entry; an answer is shorter
+	maxEntry = 4 << 20 // bytes; longer entries are not used
 
-	minPoll = 100 * time.Millisecond // between two looks for another process's result; grows
+	minPoll = 100 * time.Millisecond // the first wait before the entry is read again; grows
 	maxPoll = 500 * time.Millisecond // up to this, with ±50 % jitter
 )
 
@@ -23,21 +23,21 @@ const (
 type Options struct {
 	Store   Store
 	Keys    [][]byte      // none: entries are plaintext
-	Server  string        // entries are bound to it,
-	Agent   string        // and to this client ID
+	Server  string        // the URL that entries are bound to
+	Agent   string        // the client ID that entries are bound to
 	Timeout time.Duration // of one use of the store
 	Lease   time.Duration // how long a lease lasts
 	Miss    error         // the store's error for no entry
 	Held    error         // the store's error for a lease that another process has
 
-	// Report gets each use that failed, with its name ("get", "put", "lease",
-	// "release") and what may be shown of its fault; "": it worked. An entry that
-	// does not decrypt is "open".
+	// Report is called after a use of the store: op is "get", "put", "lease" or
+	// "release". fault is what may be shown of its failure; "": it worked. For an
+	// entry that can't be read, op is "open".
 	Report func(op, fault string)
 }
 
-// Cache is one agent's entry in a store. It is safe for concurrent use. No call
-// waits for the store longer than a time-out, whatever the store does.
+// Cache is one agent's entry in a store. It is safe for concurrent use. No use of the
+// store takes longer than Timeout, whatever the store does.
 type Cache struct {
 	guard  guard  // holds the store
 	leaser Leaser // nil: the store has no leases
@@ -45,7 +45,7 @@ type Cache struct {
 	sealer *sealer
 }
 
-// New makes a Cache. Its error names a key that is not one.
+// New returns a Cache. Its error names a key of a wrong length.
 func New(o Options) (*Cache, error) {
 	bound, key := binding(o.Server, o.Agent)
 	s, err := newSealer(o.Keys, bound)
@@ -58,10 +58,10 @@ func New(o Options) (*Cache, error) {
 	return c, nil
 }
 
-// Await hands the entry to take, now and whenever it has changed, until take
-// accepts it. It returns false if this process is to ask the server: it has the
-// lease, nobody can have it, or others have had it for patience. release ends a
-// lease that was taken; the caller calls it once, in any case.
+// Await calls take with the entry, now and after each change, until take returns true.
+// taken is false if this process must ask the server: it has the lease, the store has
+// no leases or fails, or other processes have had the lease for patience. The caller
+// must call release once, in any case. It ends the lease, if there is one.
 func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Entry) bool) (taken bool, release func(context.Context)) {
 	release = func(context.Context) {}
 	look := c.looker(take)
@@ -72,7 +72,7 @@ func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Ent
 			return taken, release
 		}
 		free, r := c.takeLease(ctx)
-		if r == worked { // the entry may have come just before
+		if r == worked { // another process may have stored its result just before
 			taken, _ = look(ctx)
 			return taken, free
 		}
@@ -86,9 +86,9 @@ func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Ent
 	}
 }
 
-// looker returns a func that reads the entry and hands it to take, unless it has
-// seen the same one before. The entry is empty if there is none that decrypts.
-// ok is false if the store failed.
+// looker returns a func that reads the entry and calls take with it, unless the entry
+// is the same as the last time. take gets an empty entry if there is none, or none
+// that can be read. ok is false if the store failed.
 func (c *Cache) looker(take func(Entry) bool) func(context.Context) (taken, ok bool) {
 	last, looked := "", false
 	return func(ctx context.Context) (taken, ok bool) {
@@ -115,8 +115,8 @@ func (c *Cache) get(ctx context.Context) ([]byte, result) {
 	return use(ctx, &c.guard, "get", func(ctx context.Context) ([]byte, error) { return c.guard.Store.Get(ctx, c.key) }, nil)
 }
 
-// Read returns the entry, or an empty one. ok is false if there is one that can't
-// be read, or does not decrypt.
+// Read returns the entry, or an empty one if there is none. ok is false if the store
+// failed, or if the entry can't be read.
 func (c *Cache) Read(ctx context.Context) (e Entry, ok bool) {
 	stored, r := c.get(ctx)
 	if r != worked {
@@ -137,8 +137,8 @@ func (c *Cache) open(stored []byte) (e Entry, err error) {
 	return e, err
 }
 
-// takeLease takes the lease, and returns what ends it. A lease that comes too
-// late is ended at once; one that is not ended ends by itself.
+// takeLease takes the lease, and returns a func that ends it. A lease that the store
+// gives after the time-out is ended at once.
 func (c *Cache) takeLease(ctx context.Context) (release func(context.Context), r result) {
 	f, r := use(ctx, &c.guard, "lease", func(ctx context.Context) (func(context.Context) error, error) {
 		f, err := c.leaser.Lease(ctx, c.key, c.guard.Lease)
@@ -150,15 +150,15 @@ func (c *Cache) takeLease(ctx context.Context) (release func(context.Context), r
 	return func(ctx context.Context) { c.guard.tidy(ctx, "release", f) }, r
 }
 
-// WithBudget returns a context in which all uses together take no longer than one
-// use may.
+// WithBudget returns a context in which all uses of the store together take no longer
+// than one Timeout.
 func (c *Cache) WithBudget(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, c.guard.Timeout, errBudget)
 }
 
-// Write stores e for ttl, if that is not over. What can't be replaced is deleted,
-// so that no older answer outlives a newer one; but not for the sake of a failure
-// that would have left it.
+// Write stores e for ttl, if ttl is over 0. If the store fails, Write deletes the
+// stored entry, so that an older answer does not outlive a newer one. But it leaves
+// the entry if e only adds a failure to its answer.
 func (c *Cache) Write(ctx context.Context, e Entry, ttl time.Duration) {
 	if ttl <= 0 {
 		return

@@ -20,8 +20,8 @@ const (
 	minRest = time.Second // after the first time-out; doubles with each in a row
 	maxRest = time.Minute // up to this, with ±50 % jitter
 
-	// maxStuck is how many uses that have not returned in time may still run.
-	// While there are so many, the store is not used.
+	// While maxStuck uses still run that have not returned in time, the store is not
+	// used.
 	maxStuck = 4
 )
 
@@ -42,27 +42,28 @@ type result int
 
 const (
 	worked result = iota
-	absent        // no entry; or no lease, since another process has it
-	failed        // also: the store is not used for a while
+	absent        // no entry, or another process has the lease
+	failed        // the use failed, or the store rests
 )
 
-// guard keeps a store from holding up or ending the process. A use that takes too
-// long, panics or exits its goroutine is a failure. After a time-out the store is
-// left alone for a while.
+// guard protects the process from a bad store. A use that takes too long, panics or
+// ends its goroutine is a failure. After a time-out the store rests: it is not used for
+// a while.
 type guard struct {
 	Options               // without Keys
-	plaintext bool        // so an error's text may hold a token
+	plaintext bool        // entries are not encrypted, so an error's text may hold a token
 	left      flight.Left // uses that have not returned in time
 
 	mu       sync.Mutex     // guards what follows; not held while the store runs
-	rest     time.Time      // until then the store is left alone
-	timeouts map[string]int // in a row, by use
+	rest     time.Time      // until then the store rests
+	timeouts map[string]int // in a row, by the use's name
 }
 
-// errBudget ends a context of WithBudget.
+// errBudget is the cause if a context of WithBudget ends.
 var errBudget = errors.New("the time of one use is up")
 
-// use calls f, which is the store's code. late is given what comes too late.
+// use calls f, which is the store's code. late gets the result of a call that returns
+// after the time-out.
 func use[T any](ctx context.Context, g *guard, op string, f func(context.Context) (T, error), late func(T)) (v T, r result) {
 	type outcome struct {
 		v      T
@@ -76,7 +77,7 @@ func use[T any](ctx context.Context, g *guard, op string, f func(context.Context
 	defer cancel()
 	out, err := flight.Do(limited, &g.left, func(ctx context.Context) (outcome, error) {
 		v, err := f(ctx)
-		// The error's methods are the store's code as well: they run here.
+		// The error's methods are also the store's code, so they run within the time-out.
 		switch {
 		case err == nil:
 			return outcome{v: v}, nil
@@ -110,8 +111,8 @@ func use[T any](ctx context.Context, g *guard, op string, f func(context.Context
 	return v, failed
 }
 
-// tidy removes or releases something, for which the store is used even while it
-// is left alone. But then nobody waits for it.
+// tidy deletes an entry or releases a lease. It uses the store even while the store
+// rests, but then does not wait for it.
 func (g *guard) tidy(ctx context.Context, op string, f func(context.Context) error) {
 	run := func(ctx context.Context) {
 		use(ctx, g, op, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) }, nil)
@@ -123,7 +124,7 @@ func (g *guard) tidy(ctx context.Context, op string, f func(context.Context) err
 	go run(context.WithoutCancel(ctx))
 }
 
-// describe is what may be shown of a store's error.
+// describe returns what may be shown of a store's error.
 func (g *guard) describe(err error) string {
 	var number syscall.Errno
 	switch {
@@ -155,7 +156,7 @@ func (g *guard) rests(op string) {
 }
 
 func (g *guard) tell(op, fault string) {
-	if op != "delete" { // it follows a put that failed, which was reported
+	if op != "delete" { // most follow a failed put, which was reported
 		g.Report(op, fault)
 	}
 }

@@ -5,43 +5,43 @@ package share
 
 import "time"
 
-// Want is what a process knows when it begins a fetch, and so what an entry must
-// say to be the result of that fetch. Times are on the server's clock.
+// Want is what a process knows when it begins a fetch. It decides whether an entry is
+// the result of that fetch. Times are on the server's clock.
 type Want struct {
-	Known    time.Time     // the server's latest answer that this process has used; zero: none
+	Known    time.Time     // when the latest answer in use was asked for; zero: none
 	Token    string        // in service and good; "": none
 	Rejected string        // the latest token that an API rejected; "": none
 	Cause    string        // the token whose rejection caused the fetch; "": none did
-	Refresh  bool          // the server is to be asked, whatever is known
-	Within   time.Duration // an answer that says nothing new counts if it is no older than this
+	Refresh  bool          // only an answer since the fetch began counts
+	Within   time.Duration // an answer without another token may be this much older than the fetch
 
-	own    time.Time     // the server's clock, as far as is known without the entry
+	own    time.Time     // the time, as far as is known without the entry
 	waited time.Duration // since the fetch began
 }
 
 const (
-	// slack is how far two processes may differ about the server's clock: its
+	// slack is how far two processes' estimates of the server's clock may differ: its
 	// Date has whole seconds.
 	slack = 2 * time.Second
 
-	// maxCold is how long a process without a token uses another's failure. One
-	// that has a token may wait longer.
+	// maxCold caps how long a process without a token uses another's failure. A
+	// process with a token may use it longer.
 	maxCold = time.Minute
 )
 
-// Look sets, before an entry is judged, what the server's clock reads as far as
-// is known without the entry, and how long the fetch has lasted.
+// Look sets the time, as far as is known without the entry, and how long the fetch has
+// lasted. The caller calls it before Accepts and Fails.
 func (w *Want) Look(own time.Time, waited time.Duration) { w.own, w.waited = own, waited }
 
-// recent reports whether something was said no longer than within before the
-// fetch began, or since. An entry from the future shows that clocks differ, and
-// nothing about when it was written.
+// recent reports whether an answer was asked for at most within before the fetch
+// began, or later. A time in the future is not recent: it only shows that clocks differ.
 func (w *Want) recent(said time.Time, within time.Duration) bool {
 	age := w.own.Sub(said)
 	return age > -slack && age <= within+w.waited
 }
 
-// Accepts reports whether the token response in e, with this token, is the result.
+// Accepts reports whether the token response in e, which has this token, is the
+// result of the fetch.
 func (w *Want) Accepts(e Entry, token string) bool {
 	cold := w.Token == ""
 	switch {
@@ -49,7 +49,7 @@ func (w *Want) Accepts(e Entry, token string) bool {
 		return cold && !w.Refresh && token != w.Rejected
 	case w.Refresh:
 		return w.recent(e.Answered, 0)
-	case cold: // the server gave it out since the rejection, if it is the rejected one
+	case cold: // also the rejected token: the server returned it again after the rejection
 		return true
 	case token == w.Token || token == w.Rejected:
 		return w.recent(e.Answered, w.Within)
@@ -57,7 +57,7 @@ func (w *Want) Accepts(e Entry, token string) bool {
 	return true
 }
 
-// Fails reports whether the failure in e is the result. now is the server's clock,
+// Fails reports whether the failure in e is the result of the fetch. now is the time,
 // as far as is known with e.
 func (w *Want) Fails(e Entry, now time.Time) bool {
 	f := e.Failure
@@ -68,7 +68,7 @@ func (w *Want) Fails(e Entry, now time.Time) bool {
 	switch {
 	case w.Refresh:
 		return w.recent(f.Told, 0)
-	case age < f.RetryAfter: // holds for all processes
+	case age < f.RetryAfter: // it applies to all processes
 		return true
 	case w.Cause != "":
 		return w.recent(f.Told, w.Within)

@@ -11,46 +11,46 @@ import (
 	"time"
 )
 
-// Kind is what an answer that is no 200 means.
+// Kind is the meaning of an answer other than 200.
 type Kind int
 
 const (
-	Elsewhere       Kind = iota // no AuthSec server answers so: another service, a gateway's page
-	Redirect                    // it points elsewhere
-	InvalidClientID             // 400: the client ID has not the form of one
-	Unauthorized                // 401, 403: the caller's own credential
-	SessionUnknown              // 401 of a caller's session; also when the server's database is away
-	UnknownClient               // 404: no such agent; also when the server's database is away
-	NotDelegated                // 404: no delegation, or revoked; also when a query fails
+	Elsewhere       Kind = iota // not from an AuthSec server: another service, a gateway's page
+	Redirect                    // 3xx with a Location
+	InvalidClientID             // 400: the client ID is not a UUID
+	Unauthorized                // 401, 403: the caller's own credential is missing or rejected
+	SessionUnknown              // 401: the caller's session has ended; also if the server's database is down
+	UnknownClient               // 404: no such agent; also if the server's database is down
+	NotDelegated                // 404: no delegation, or revoked; also if the server's query fails
 	Expired                     // 410: the delegation has expired
 	RateLimited                 // 429
 	Unavailable                 // 408, 5xx: the server can't answer for now
 )
 
-// Failure is an answer that is no 200.
+// Failure is an answer other than 200.
 type Failure struct {
 	Status    int
 	Kind      Kind
-	Message   string // the field error, or its field message
+	Message   string // the field error, or error.message if error is an object
 	Details   string // the field details
 	RequestID string // the header X-Request-Id
 	Location  string // of a redirect
-	Echo      string // a token in the body, which no text may show; "": none
+	Echo      string // a token in the body, which must not be shown; "": none
 
 	// RetryAfter is how long the server accepts no request; 0: it did not say. A 429
-	// without Retry-After has a Window instead, over which the server's limit slides.
+	// without Retry-After has a Window instead: the server counts the requests in it.
 	RetryAfter time.Duration
 	Window     time.Duration
 }
 
 const (
-	defaultWindow = time.Minute // where a 429 does not name one
+	defaultWindow = time.Minute // of a 429 that does not name one
 
-	// MaxRetryAfter caps how long a server can keep a Source from asking.
+	// MaxRetryAfter caps Failure's RetryAfter and Window.
 	MaxRetryAfter = 5 * time.Minute
 )
 
-// Failure reads an answer that is no 200.
+// Failure reads an answer other than 200.
 func (r *Reply) Failure() Failure {
 	fields, err := r.object()
 	f := Failure{
@@ -87,7 +87,7 @@ func (r *Reply) Failure() Failure {
 	case r.Status >= 500 || r.Status == http.StatusRequestTimeout:
 		f.Kind = Unavailable
 	}
-	if e, ok := fields.Values["error"].(map[string]any); ok { // as newer servers' other endpoints write it
+	if e, ok := fields.Values["error"].(map[string]any); ok { // from other endpoints of newer servers
 		f.Message, _ = e["message"].(string)
 	}
 	return f
@@ -95,9 +95,10 @@ func (r *Reply) Failure() Failure {
 
 const maxDuration = time.Duration(1<<63 - 1)
 
-// RetryAfter reads a Retry-After header (RFC 9110, section 10.2.3), in seconds or
-// as a date, which counts from the Date of the same answer, whose clock it was
-// written by. It is never negative. ok is false if there is none.
+// RetryAfter reads a Retry-After header (RFC 9110, section 10.2.3): seconds, or a date.
+// A date counts from the Date of the same answer, because the same clock wrote both;
+// without Date, from the local clock. after is never negative. ok is false if the
+// header is missing or malformed.
 func RetryAfter(h http.Header) (after time.Duration, ok bool) {
 	s := strings.TrimSpace(h.Get("Retry-After"))
 	if s == "" {

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// MaxTTL caps a lifetime, so that it can be added to a time.
+// MaxTTL caps a lifetime, so that adding it to a time does not overflow.
 const MaxTTL = 100 * 365 * 24 * time.Hour
 
-// Fields reads typed members of a decoded JSON object. One that is absent or null
-// reads as zero, and so does one of another type, which is the Fault.
+// Fields reads typed members of a decoded JSON object. A member that is absent, null
+// or of another type reads as zero. Another type is also a Fault.
 type Fields struct {
 	Values map[string]any
-	Fault  string // the first member of another type, and its type; "": none
+	Fault  string // the first member of another type, and the type it should have; "": none
 }
 
 func field[T any](f *Fields, name, want string) (v T) {
@@ -38,8 +38,8 @@ func (f *Fields) Text(name string) string { return field[string](f, name, "a str
 // Number reads a number.
 func (f *Fields) Number(name string) float64 { return field[float64](f, name, "a number") }
 
-// List reads a list of strings. It is nil where the member is absent, and empty
-// where it is null.
+// List reads a list of strings. It returns nil if the member is absent, and an empty
+// list if it is null.
 func (f *Fields) List(name string) []string {
 	if _, ok := f.Values[name]; !ok {
 		return nil
@@ -69,8 +69,8 @@ func (f *Fields) Time(name string) time.Time {
 	return t
 }
 
-// Seconds reads a duration: a number of seconds, or a string that holds one. It is
-// between 0 and MaxTTL.
+// Seconds reads a duration: a number of seconds, or a string that holds one. It returns
+// at least 0 and at most MaxTTL.
 func (f *Fields) Seconds(name string) time.Duration {
 	n, ok := f.Values[name].(float64)
 	if s, isText := f.Values[name].(string); isText {

@@ -18,7 +18,7 @@ import (
 // MaxAnswer is how many bytes of an answer are read.
 const MaxAnswer = 1 << 20
 
-// Reply is an HTTP answer of the server, read whole.
+// Reply is an HTTP answer of the server, with its whole body.
 type Reply struct {
 	Status   int
 	Header   http.Header
@@ -27,19 +27,19 @@ type Reply struct {
 	Sent     time.Time
 	Received time.Time // when its header came, with its monotonic reading
 
-	Ahead time.Duration // of the local clock is the server's
-	Age   time.Duration // in caches on its way (RFC 9111, section 5.1)
+	Ahead time.Duration // how far the server's clock is ahead of the local one
+	Age   time.Duration // how long HTTP caches kept the answer (RFC 9111, section 5.1)
 }
 
-// ReadReply reads the answer to a request that was sent at that moment, and
-// closes its body. A body that breaks off is an error, where it matters.
+// ReadReply reads the answer to a request that was sent at this time, and closes its
+// body. A body that breaks off is an error, except after a 429 or 5xx.
 func ReadReply(resp *http.Response, sent time.Time) (*Reply, error) {
 	r := &Reply{Status: resp.StatusCode, Header: resp.Header, Sent: sent, Received: time.Now()}
 	if resp.Body != nil {
 		defer resp.Body.Close()
 		var err error
 		r.Body, err = io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
-		if err != nil && r.Status != http.StatusTooManyRequests && r.Status < 500 { // else the status says enough
+		if err != nil && r.Status != http.StatusTooManyRequests && r.Status < 500 { // otherwise the status says enough
 			return nil, fmt.Errorf("its answer broke off: %w", err)
 		}
 	}
@@ -51,16 +51,17 @@ func ReadReply(resp *http.Response, sent time.Time) (*Reply, error) {
 		r.Age = time.Duration(seconds) * time.Second
 	}
 	date, err := http.ParseTime(r.Header.Get("Date"))
-	if err == nil && date.Year() >= 2020 && date.Year() < 2200 { // else the server has no clock
+	if err == nil && date.Year() >= 2020 && date.Year() < 2200 { // otherwise the server's clock is not set
 		r.Ahead = clockAhead(date, r.Age, r.Sent, r.Received)
 	}
 	return r, nil
 }
 
-// clockAhead is how far the server's clock is ahead of the local one. That clock
-// read something in [date, date+1s) at a moment between sent and received, less
-// age (RFC 9110, section 6.6.1). A local clock that agrees with this stands; else
-// it is the most that is possible, which gives a token the shortest life.
+// clockAhead returns how far the server's clock is ahead of the local one. The server's
+// clock read a time in [date, date+1s) between sent and received, both minus age (RFC
+// 9110, section 6.6.1). If the local clock may have read the same, clockAhead returns
+// 0. Otherwise it returns the largest possible value, which gives a token the shortest
+// life.
 func clockAhead(date time.Time, age time.Duration, sent, received time.Time) time.Duration {
 	last := received.Round(0).Add(-age)
 	first := last.Add(-received.Sub(sent)) // not sent's wall clock, which may have stepped
@@ -71,14 +72,14 @@ func clockAhead(date time.Time, age time.Duration, sent, received time.Time) tim
 	return most
 }
 
-// Now is what the server's clock read when the answer came.
+// Now returns the time on the server's clock when the answer came.
 func (r *Reply) Now() time.Time { return r.Received.Round(0).Add(r.Ahead) }
 
-// Asked is the moment that the answer speaks of, on the server's clock: when the
-// request was sent. What an admin did since may not be in it.
+// Asked returns when the request was sent, on the server's clock, or for an answer from
+// an HTTP cache the request before it. What an admin did later may not be in the answer.
 func (r *Reply) Asked() time.Time { return r.Now().Add(-r.Age - r.Received.Sub(r.Sent)) }
 
-// object decodes the body, which is one JSON object. The last value of a field
+// object decodes the body, which must be one JSON object. The last value of a field
 // wins.
 func (r *Reply) object() (Fields, error) {
 	if r.TooLong {

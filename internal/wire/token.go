@@ -24,12 +24,12 @@ type TokenResponse struct {
 	ExpiresAt   time.Time     // zero if not named
 	TTL         time.Duration // 0 if not named
 
-	Values map[string]any // every field; lists are never null
-	Claims jwt.MapClaims  // the token's, not verified; nil if it is no JWT
+	Values map[string]any // every field; permissions and audience are never null
+	Claims jwt.MapClaims  // the token's claims, not verified; nil if it is not a JWT
 }
 
-// ParseTokenResponse reads the body of a 200. A field that matters and has
-// another type is an error; one that only informs reads as absent.
+// ParseTokenResponse reads the body of a 200. A field of another type is an error,
+// except spiffe_id, tenant_id, workspace_id and updated_at: they then read as absent.
 func (r *Reply) ParseTokenResponse() (*TokenResponse, error) {
 	f, err := r.object()
 	if err != nil {
@@ -50,7 +50,7 @@ func (r *Reply) ParseTokenResponse() (*TokenResponse, error) {
 		Values:      f.Values,
 	}
 	if t.ExpiresAt.IsZero() && f.Text("expires_at") != "" {
-		t.ExpiresAt = time.Unix(0, 0) // the year 1, as Go writes a time that was not set, is past
+		t.ExpiresAt = time.Unix(0, 0) // the year 1, which a Go server sends for a zero time, is past
 	}
 	if f.Fault != "" {
 		return nil, errors.New("its " + f.Fault)
@@ -64,8 +64,8 @@ func (r *Reply) ParseTokenResponse() (*TokenResponse, error) {
 	return t, nil
 }
 
-// ParseClaims reads a JWT's claims without verifying it (RFC 7519). An unknown
-// algorithm is no reason to know nothing of the token.
+// ParseClaims reads the claims of a JWT (RFC 7519) without verifying it. The algorithm
+// may be unknown.
 func ParseClaims(token string) (jwt.MapClaims, error) {
 	m := jwt.MapClaims{}
 	if _, _, err := jwt.NewParser().ParseUnverified(token, m); err != nil && !errors.Is(err, jwt.ErrTokenUnverifiable) {

@@ -1,11 +1,11 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wire is AuthSec on the wire: what is sent to the server, and what its
-// answers say, as plain data. It decides nothing, and waits for nothing but an
-// answer's body.
+// Package wire has the AuthSec protocol: requests to the server, and the server's
+// answers as plain data. It makes no decisions, and waits only for an answer's body.
 //
-// Texts in its results are the server's own. They are not fit to be printed.
+// Texts in its results come from the server and may hold secrets: redact them before
+// printing.
 package wire
 
 import (
@@ -17,14 +17,13 @@ import (
 	"strings"
 )
 
-// Server is where an AuthSec server's endpoints are.
+// Server has the URLs of an AuthSec server's endpoints.
 type Server struct{ root *url.URL }
 
-// NewServer returns the server with this base URL: its root, or a URL that goes
-// on from there to /authsec, /authsec/uflow or, as AuthSec's own SDKs are
-// configured, /uflow.
+// NewServer returns the server with this base URL: its root, alone or followed by
+// /authsec, /authsec/uflow or /uflow (which AuthSec's own SDKs use).
 func NewServer(base *url.URL) Server {
-	// Escaped, because "a%2Fuflow" is one segment.
+	// EscapedPath, because "a%2Fuflow" is one segment.
 	path, uflow := strings.CutSuffix(strings.TrimRight(base.EscapedPath(), "/"), "/uflow")
 	if !uflow && !strings.HasSuffix(path, "/authsec") {
 		path += "/authsec"
@@ -32,19 +31,19 @@ func NewServer(base *url.URL) Server {
 	return Server{(&url.URL{Scheme: base.Scheme, Host: base.Host, Path: "/"}).JoinPath(path)}
 }
 
-// TokenEndpoint is the delegation token endpoint, without the client ID.
+// TokenEndpoint returns the URL for delegation tokens, without the client ID.
 func (s Server) TokenEndpoint() *url.URL { return s.root.JoinPath("uflow/sdk/delegation-token") }
 
-// KeySet is where the JSON Web Key Set of a tenant is. Newer servers call a tenant
-// a workspace. Each server ignores the other's parameter.
+// KeySet returns the URL of a tenant's JSON Web Key Set. It has a parameter for older
+// and one for newer servers, which call a tenant a workspace.
 func (s Server) KeySet(tenant string) *url.URL {
 	u := s.root.JoinPath("spiresvc/v1/jwt/bundle")
 	u.RawQuery = url.Values{"tenant_id": {tenant}, "workspace_id": {tenant}}.Encode()
 	return u
 }
 
-// NewTokenRequest is a request for a delegation token. authorization is the value
-// of its Authorization header; "": it has none.
+// NewTokenRequest returns a request for a delegation token. authorization is the value
+// of its Authorization header; "": no header.
 func NewTokenRequest(ctx context.Context, endpoint *url.URL, clientID, authorization, userAgent string) (*http.Request, error) {
 	u := *endpoint
 	u.RawQuery = url.Values{"client_id": {clientID}}.Encode()
@@ -66,8 +65,8 @@ func NewTokenRequest(ctx context.Context, endpoint *url.URL, clientID, authoriza
 
 var uuid = regexp.MustCompile(`(?i)^(urn:uuid:|\{)?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})(\})?$`)
 
-// CanonicalID is a client ID as the server finds it: a UUID in lower case with
-// hyphens. What is no UUID is returned as it is.
+// CanonicalID returns a client ID in the only form that the server finds: a UUID in
+// lower case with hyphens. It returns anything but a UUID unchanged.
 func CanonicalID(id string) string {
 	m := uuid.FindStringSubmatch(id)
 	if m == nil || (m[1] == "{") != (m[7] == "}") {
@@ -85,7 +84,8 @@ func IsToken(s string) bool {
 	return s != "" && strings.Trim(s, tokenChars) == ""
 }
 
-// IsHeaderSafe reports whether a credential can stand in a header as it is.
+// IsHeaderSafe reports whether a credential can be sent in a header: it is not empty,
+// and has only visible ASCII characters.
 func IsHeaderSafe(s string) bool {
 	return s != "" && strings.IndexFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f }) < 0
 }
