@@ -143,7 +143,7 @@ func TestErrorsBelowAnErrorShowNoSecret(t *testing.T) {
 		cfg.Credential = sourceFunc(func() (*oauth2.Token, error) { return &oauth2.Token{AccessToken: secretCredential}, nil })
 		cfg.Retry.MaxAttempts = 1
 		cfg.HTTPClient = &http.Client{Transport: baseFunc(func(req *http.Request) (*http.Response, error) {
-			return nil, errors.Join(&url.Error{Op: "Get", URL: req.URL.String(), Err: fmt.Errorf("with %s: %w", req.Header.Get("Authorization"), op)}, sentinel)
+			return nil, errors.Join(&url.Error{Op: "Get", URL: req.URL.String(), Err: fmt.Errorf("with %s: %w", req.Header.Get("Authorization"), op)}, sentinel, &oauth2.RetrieveError{ErrorCode: "invalid_client"})
 		})}
 		src, err := authsec.NewSource(cfg)
 		if err != nil {
@@ -156,6 +156,9 @@ func TestErrorsBelowAnErrorShowNoSecret(t *testing.T) {
 		var u *url.Error
 		if errors.As(err, &u) {
 			t.Errorf("the *url.Error is found: its URL has the client ID")
+		}
+		if re := (*oauth2.RetrieveError)(nil); errors.As(err, &re) {
+			t.Errorf("another server's answer is found, as if it were AuthSec's")
 		}
 		secrets := map[string]string{"client ID": ourID, "credential": secretCredential}
 		for kind, e := range errorsIn(err) {

@@ -29,7 +29,9 @@ func newBillingAPI(baseURL string, keys http.RoundTripper, logger *slog.Logger) 
 		Tenants:    tenants,                       // whose agents may call
 		Audience:   "billing-api",                 // this service, as the tokens' aud names it
 		Logger:     logger,                        // gets the reason if a request is not accepted
-		HTTPClient: &http.Client{Transport: keys}, // fetches the keys; nil for the usual one
+		HTTPClient: &http.Client{Transport: keys}, // asks the AuthSec server; nil for the usual one
+
+		MaxLifetime: time.Hour + time.Minute, // the longest delegation here, with a minute to spare
 	})
 	if err != nil {
 		return nil, err

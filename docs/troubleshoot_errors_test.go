@@ -60,7 +60,7 @@ func TestTroubleshootMatchesErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("… is empty", fromEnv("AUTHSEC_API_TOKEN_FILE", empty))
-	check("… is not a regular file, which can be read again for every request", fromEnv("AUTHSEC_API_TOKEN_FILE", t.TempDir()))
+	check("… is not a regular file, so it can't be read again for each fetch", fromEnv("AUTHSEC_API_TOKEN_FILE", t.TempDir()))
 	check("… (patterns of hosts go into AUTHSEC_HOSTS)", fromEnv("DOWNSTREAM_URL", "https://*.example.com"))
 	check("has a character in its host that no host name has", fromEnv("DOWNSTREAM_URL", "https://*.example.com"))
 	check("authsec: AUTHSEC_HOSTS: …", fromEnv("AUTHSEC_HOSTS", "https://api.example.com/v1"))
@@ -145,7 +145,7 @@ func TestTroubleshootMatchesErrors(t *testing.T) {
 	}
 	check(noToken, get(srv.Config(authsectest.ClientID)))
 	const delegate = "in the AuthSec console or by POST /authsec/uflow/admin/agents/:id/delegate-token"
-	check("it has no delegation, or it was revoked or has expired: an admin must delegate to it, "+delegate, get(srv.Config(authsectest.ClientID)))
+	check("the agent has no delegation, or its delegation was revoked or has expired: an admin must delegate to it, "+delegate, get(srv.Config(authsectest.ClientID)))
 	check("the server does not know the agent: check the client ID; an admin must delegate to it, "+delegate+"; a server whose database is away says the same",
 		get(srv.Config("0b5e9c34-6f0e-4b7c-8c1d-2f3a4b5c6d7e")))
 	check("its delegation has expired: an admin must delegate to it again, "+delegate, answered(http.StatusGone, `{"error":"Delegation token has expired"}`))

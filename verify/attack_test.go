@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net/http"
@@ -259,6 +260,16 @@ func attacks(trap string) (all []attack) {
 	claimed("tenant_id is a stranger's", object{"tenant_id": stranger}, jwt.ErrTokenInvalidIssuer)
 	claimed("tenant_id is empty", object{"tenant_id": ""}, jwt.ErrTokenInvalidIssuer)
 	claimed("tenant_id is a number", object{"tenant_id": 1}, jwt.ErrTokenInvalidClaims)
+	workspace := token(object{"workspace_id": tenant, "tenant_id": nil})
+	for _, id := range []any{neighbor, stranger, "", "{" + tenant + "}", "urn:uuid:" + tenant, strings.ReplaceAll(tenant, "-", ""), tenant + "\n"} {
+		add("workspace_id "+encode(id), token(object{"workspace_id": id, "tenant_id": nil}), workspace, jwt.ErrTokenInvalidIssuer)
+		add("workspace_id beside tenant_id "+encode(id), token(object{"workspace_id": id}), workspace, jwt.ErrTokenInvalidIssuer)
+		add("tenant_id beside workspace_id "+encode(id), token(object{"workspace_id": tenant, "tenant_id": id}), workspace, jwt.ErrTokenInvalidIssuer)
+		add("iss "+encode(id), token(object{"iss": fmt.Sprint("spiffe://", id), "tenant_id": nil, "workspace_id": tenant}), workspace, jwt.ErrTokenInvalidIssuer)
+	}
+	for _, id := range []any{1, []string{tenant}, true, object{}} {
+		add("workspace_id "+encode(id), token(object{"workspace_id": id, "tenant_id": nil}), workspace, jwt.ErrTokenInvalidClaims)
+	}
 	for _, name := range []string{"sub", "jti", "user_id", "email", "agent_type", "client_id"} {
 		claimed(name+" is a number", object{name: 1}, jwt.ErrTokenInvalidClaims)
 	}

@@ -4,7 +4,7 @@
 package verify
 
 import (
-	"bytes"
+	"strings"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -34,24 +34,63 @@ func typedClaims(m jwt.MapClaims) (*authsec.Claims, error) {
 			NotBefore: r.date("nbf"),
 			IssuedAt:  r.date("iat"),
 		},
-		TenantID:    r.Text("tenant_id"),
 		UserID:      r.Text("user_id"),
 		Email:       r.Text("email"),
 		AgentType:   r.Text("agent_type"),
 		ClientID:    r.Text("client_id"),
 		Permissions: r.List("permissions"),
 	}
+	c.Issuer = canonicalIssuer(c.Issuer)
+	for _, name := range []string{"tenant_id", "workspace_id"} { // newer servers call a tenant a workspace
+		if id := r.Text(name); m[name] != nil {
+			c.TenantID = canonicalID(id)
+			if r.Fault == "" && issuer(c.TenantID) != c.Issuer {
+				return nil, invalid(jwt.ErrTokenInvalidIssuer, name+" is another's")
+			}
+		}
+	}
 	if r.Fault != "" {
 		return nil, invalid(jwt.ErrTokenInvalidClaims, r.Fault)
-	}
-	if m["tenant_id"] != nil && issuer(c.TenantID) != c.Issuer {
-		return nil, invalid(jwt.ErrTokenInvalidIssuer, "tenant_id is another's")
 	}
 	return c, nil
 }
 
+// checkLifetime rejects claims whose exp is more than limit after iat. 0: no limit.
+func checkLifetime(m jwt.MapClaims, limit time.Duration) error {
+	f := wire.Fields{Values: m}
+	switch {
+	case limit == 0:
+		return nil
+	case m["iat"] == nil:
+		return invalid(jwt.ErrTokenRequiredClaimMissing, "iat, which Config.MaxLifetime needs")
+	case f.Number("exp")-f.Number("iat") > limit.Seconds():
+		return invalid(jwt.ErrTokenInvalidClaims, "exp is more than Config.MaxLifetime after iat")
+	}
+	return nil
+}
+
+const scheme = "spiffe://"
+
 // issuer is the iss in a tenant's tokens.
-func issuer(tenant string) string { return "spiffe://" + tenant }
+func issuer(tenant string) string { return scheme + tenant }
+
+// canonicalIssuer is an iss with its tenant's ID as canonicalID writes it.
+func canonicalIssuer(iss string) string {
+	id, ok := strings.CutPrefix(iss, scheme)
+	if canonical := canonicalID(id); ok && canonical != id {
+		return issuer(canonical)
+	}
+	return iss
+}
+
+// canonicalID is a tenant's ID in a token as the server writes it: a UUID in lower
+// case. Other spellings of a UUID than the one with hyphens are other IDs.
+func canonicalID(id string) string {
+	if lower := strings.ToLower(id); lower != id && wire.CanonicalID(id) == lower {
+		return lower
+	}
+	return id
+}
 
 // claimReader reads typed claims.
 type claimReader struct{ wire.Fields }
@@ -101,17 +140,13 @@ func members(text []byte) (n int, flat bool) {
 
 // inString returns the end of the JSON string in which text begins.
 func inString(text []byte) int {
-	for i := 0; ; {
-		end := bytes.IndexByte(text[i:], '"')
-		if end < 0 {
-			return len(text)
-		}
-		escape := bytes.IndexByte(text[i:i+end], '\\')
-		if escape < 0 {
-			return i + end
-		}
-		if i += escape + 2; i > len(text) {
-			return len(text)
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
 		}
 	}
+	return len(text)
 }

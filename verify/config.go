@@ -13,9 +13,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/internal/hosts"
+	"github.com/authsec-go/authsec/internal/wire"
 )
 
 const (
@@ -37,12 +39,13 @@ type Config struct {
 	// proxy.
 	BaseURL string
 
-	// Tenants are the IDs of the tenants whose agents may call. Tokens of other
-	// tenants are invalid, and their keys are never fetched.
+	// Tenants are the IDs of the tenants whose agents may call; on newer servers,
+	// of the workspaces. Tokens of other tenants are invalid, and their keys are
+	// never fetched. UUIDs are compared as such, in either case.
 	Tenants []string
 
-	// Audience is this service's name in the tokens' aud. A token for another
-	// service is invalid here.
+	// Audience is this service's name in the tokens' aud, without white space
+	// around it. A token for another service is invalid here.
 	Audience string
 
 	// Algorithms that a token may be signed with, of RS256, RS384, RS512, PS256,
@@ -53,22 +56,48 @@ type Config struct {
 	// direction. At most 5 minutes. 0: 5 s.
 	Leeway time.Duration
 
-	// HTTPClient fetches the keys. Its Transport is used, and its Timeout if that is
+	// MaxLifetime is the longest time from a token's iat to its exp. A token that
+	// lives longer, or has no iat, is invalid. Set it to your longest delegation,
+	// with a minute to spare: whoever holds a token can get one that lives for 24
+	// hours, with the same rights, from an endpoint of the server that is public.
+	// 0: no limit.
+	MaxLifetime time.Duration
+
+	// RevocationCheck is how often the server is asked whether a token in use was
+	// revoked, ±50 %. At least 1 s. The first request with a token waits for the
+	// answer. Later checks run in the background, so a revoked token is rejected
+	// after three of these intervals at the latest. While the server can't be asked,
+	// a token that was good stays good for three intervals, and one that was never
+	// checked is ErrUnavailable. 0: never; a revoked token is good until its exp.
+	//
+	// Older servers call revoked tokens valid, so with them this detects nothing.
+	// Every token in use costs a request an interval, and the server limits those of
+	// one IP address (about 100 a minute in all, fewer for this endpoint).
+	RevocationCheck time.Duration
+
+	// ResourceMetadata is the URL of this service's metadata (RFC 9728), such as
+	// MetadataHandler serves. It stands in each WWW-Authenticate, where MCP clients
+	// look for it. Its scheme is https, or http for a loopback host. "": none.
+	ResourceMetadata string
+
+	// HTTPClient asks the server. Its Transport is used, and its Timeout if that is
 	// under 10 s. Redirects are not followed and no cookies are sent. nil: a client
 	// with http.DefaultTransport.
 	HTTPClient *http.Client
 
 	// AllowHTTP permits any BaseURL with http://. Whoever can change the traffic can
-	// then make tokens.
+	// then make tokens. With RevocationCheck, whoever can read it has the tokens.
 	AllowHTTP bool
 
 	// Logger gets a record for each request with an invalid token (Info), when keys
-	// can't be fetched (Warn), and when they were fetched (Debug). nil: silent.
+	// can't be fetched or a revocation check fails (Warn), and when keys were fetched
+	// (Debug). It is called in the goroutine that has something to log, with no lock
+	// held. nil: silent.
 	Logger *slog.Logger
 }
 
 // validate returns cfg with its strings trimmed and its defaults filled in, the
-// base URL parsed, and all faults but those of Audience.
+// base URL parsed, and all faults but those of Audience. It changes no list of cfg.
 func (cfg Config) validate() (Config, *url.URL, error) {
 	var faults []error
 	fault := func(format string, args ...any) {
@@ -83,21 +112,36 @@ func (cfg Config) validate() (Config, *url.URL, error) {
 	if len(cfg.Tenants) == 0 {
 		fault("Tenants is empty: list the IDs of the tenants whose agents may call")
 	}
+	cfg.Tenants = slices.Clone(cfg.Tenants)
 	for i, id := range cfg.Tenants {
-		if !isTenantID(id) {
+		cfg.Tenants[i] = wire.CanonicalID(strings.TrimSpace(id))
+		if !isTenantID(cfg.Tenants[i]) {
 			fault("Tenants: %q is no tenant ID: it is made of letters, digits, hyphens, dots and underscores", id)
-		} else if slices.Contains(cfg.Tenants[:i], id) {
+		} else if slices.Contains(cfg.Tenants[:i], cfg.Tenants[i]) {
 			fault("Tenants: %q is listed twice", id)
 		}
 	}
-	for _, alg := range cfg.Algorithms {
-		if !slices.Contains(asymmetric, alg) {
+	cfg.Algorithms = slices.Clone(cfg.Algorithms)
+	for i, alg := range cfg.Algorithms {
+		if cfg.Algorithms[i] = strings.TrimSpace(alg); !slices.Contains(asymmetric, cfg.Algorithms[i]) {
 			fault("Algorithms: %q is none of %s: only these have a key that verifies and can't sign", alg, strings.Join(asymmetric, ", "))
 		}
 	}
 	if cfg.Leeway < 0 || cfg.Leeway > maxLeeway {
 		fault("Leeway: %v is not from 0 (which means %v) to %v", cfg.Leeway, defaultLeeway, maxLeeway)
 	}
+	if cfg.MaxLifetime < 0 {
+		fault("MaxLifetime: %v is negative: 0 means no limit", cfg.MaxLifetime)
+	}
+	if cfg.RevocationCheck != 0 && cfg.RevocationCheck < minInterval {
+		fault("RevocationCheck: %v is less than %v: 0 means never", cfg.RevocationCheck, minInterval)
+	}
+	if cfg.ResourceMetadata = strings.TrimSpace(cfg.ResourceMetadata); cfg.ResourceMetadata != "" {
+		if err := checkURL(cfg.ResourceMetadata); err != nil {
+			fault("ResourceMetadata %w", err)
+		}
+	}
+	cfg.Audience = strings.TrimSpace(cfg.Audience)
 	if len(cfg.Algorithms) == 0 {
 		cfg.Algorithms = []string{"RS256"}
 	}
@@ -109,8 +153,11 @@ func (cfg Config) validate() (Config, *url.URL, error) {
 
 // checkAudience is separate from validate: a client checks the audience itself.
 func (cfg Config) checkAudience() error {
-	if strings.TrimSpace(cfg.Audience) == "" {
+	if cfg.Audience == "" {
 		return errors.New("verify: Config.Audience is empty: set this service's name in the tokens' aud, so that tokens for other services don't pass")
+	}
+	if strings.ContainsFunc(cfg.Audience, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("verify: Config.Audience: %q has a character that can't be seen", cfg.Audience)
 	}
 	return nil
 }
@@ -129,8 +176,8 @@ func (cfg Config) String() string {
 	if u, err := hosts.ParseBase(cfg.BaseURL); err == nil {
 		base = u.String()
 	}
-	return fmt.Sprintf("verify.Config{BaseURL:%s Tenants:%q Audience:%q Algorithms:%q Leeway:%v}",
-		base, cfg.Tenants, cfg.Audience, cfg.Algorithms, cfg.Leeway)
+	return fmt.Sprintf("verify.Config{BaseURL:%s Tenants:%q Audience:%q Algorithms:%q Leeway:%v MaxLifetime:%v RevocationCheck:%v}",
+		base, cfg.Tenants, cfg.Audience, cfg.Algorithms, cfg.Leeway, cfg.MaxLifetime, cfg.RevocationCheck)
 }
 
 // Format prints String for every verb.

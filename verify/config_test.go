@@ -54,6 +54,31 @@ func TestNewNamesEveryFault(t *testing.T) {
 		{"a typo", func(c *verify.Config) { c.Algorithms = []string{"rs256"} }, []string{`Config.Algorithms: "rs256"`}},
 		{"negative leeway", func(c *verify.Config) { c.Leeway = -1 }, []string{"Config.Leeway: -1ns"}},
 		{"too much leeway", func(c *verify.Config) { c.Leeway = 5*time.Minute + 1 }, []string{"Config.Leeway: 5m0.000000001s"}},
+		{"white space and spellings", func(c *verify.Config) {
+			c.Audience, c.Algorithms, c.Tenants = " "+audience+"\n", []string{"RS256\n"}, []string{" " + tenant + "\n", "named-tenant\t"}
+		}, nil},
+		{"a tenant twice, in two cases", func(c *verify.Config) { c.Tenants = []string{neighbor, strings.ToUpper(neighbor)} }, []string{`"` + strings.ToUpper(neighbor) + `" is listed twice`}},
+		{"a tenant twice, without hyphens", func(c *verify.Config) { c.Tenants = []string{neighbor, strings.ReplaceAll(neighbor, "-", "")} }, []string{"is listed twice"}},
+		{"names in two cases are two tenants", func(c *verify.Config) { c.Tenants = []string{"acme", "ACME"} }, nil},
+		{"an audience with a line's end in it", func(c *verify.Config) { c.Audience = "billing\napi" }, []string{`Config.Audience: "billing\napi"`}},
+		{"an audience with a BOM", func(c *verify.Config) { c.Audience = "\ufeffbilling-api" }, []string{`Config.Audience: "\ufeffbilling-api"`}},
+		{"negative lifetime", func(c *verify.Config) { c.MaxLifetime = -1 }, []string{"Config.MaxLifetime: -1ns is negative"}},
+		{"any lifetime", func(c *verify.Config) { c.MaxLifetime = 1 }, nil},
+		{"checks too often", func(c *verify.Config) { c.RevocationCheck = time.Second - 1 }, []string{"Config.RevocationCheck: 999.999999ms is less than 1s"}},
+		{"negative checks", func(c *verify.Config) { c.RevocationCheck = -time.Hour }, []string{"Config.RevocationCheck: -1h0m0s"}},
+		{"checks every second", func(c *verify.Config) { c.RevocationCheck = time.Second }, nil},
+		{"checks never, by a mile", func(c *verify.Config) { c.RevocationCheck = 1<<63 - 1 }, nil},
+		{"metadata", func(c *verify.Config) {
+			c.ResourceMetadata = " https://api.test/.well-known/oauth-protected-resource/mcp?a=b "
+		}, nil},
+		{"metadata on loopback", func(c *verify.Config) { c.ResourceMetadata = "http://127.0.0.1:8080/m" }, nil},
+		{"metadata over plain HTTP", func(c *verify.Config) { c.ResourceMetadata = "http://api.test/m" }, []string{"Config.ResourceMetadata has no https://"}},
+		{"metadata that is a path", func(c *verify.Config) { c.ResourceMetadata = "/.well-known/m" }, []string{"Config.ResourceMetadata has no https://"}},
+		{"metadata with a fragment", func(c *verify.Config) { c.ResourceMetadata = "https://api.test/m#secret" }, []string{"Config.ResourceMetadata has a fragment"}},
+		{"metadata with a password", func(c *verify.Config) { c.ResourceMetadata = "https://user:secret@api.test/m" }, []string{"Config.ResourceMetadata has a user name"}},
+		{"metadata with a quote", func(c *verify.Config) { c.ResourceMetadata = `https://api.test/", error="x` }, []string{"Config.ResourceMetadata has a space, a quote"}},
+		{"metadata with a backslash", func(c *verify.Config) { c.ResourceMetadata = `https://api.test/\` }, []string{"Config.ResourceMetadata has a space, a quote"}},
+		{"metadata with a line's end", func(c *verify.Config) { c.ResourceMetadata = "https://api.test/m\r\nX: y" }, []string{"Config.ResourceMetadata"}},
 		{"all of the leeway", func(c *verify.Config) { c.Leeway = 5 * time.Minute }, nil},
 		{"nothing", func(c *verify.Config) { *c = verify.Config{Leeway: -1, Algorithms: []string{"x"}} },
 			[]string{"Config.BaseURL", "Config.Tenants", "Config.Audience", "Config.Algorithms", "Config.Leeway"}},
@@ -82,10 +107,13 @@ func TestNewNamesEveryFault(t *testing.T) {
 
 func TestConfigIsReadOnce(t *testing.T) {
 	cfg := newAuthority().config()
-	cfg.Algorithms = []string{"RS256"}
+	cfg.Algorithms, cfg.Tenants = []string{"RS256 "}, []string{tenant, strings.ToUpper(neighbor)}
 	v, err := verify.New(cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if cfg.Algorithms[0] != "RS256 " || cfg.Tenants[1] != strings.ToUpper(neighbor) {
+		t.Errorf("lists = %q and %q, want them unchanged", cfg.Algorithms, cfg.Tenants)
 	}
 	cfg.Algorithms[0], cfg.Tenants[0] = "ES256", stranger
 	check(t, "after a change", v, token(), nil)

@@ -20,10 +20,12 @@
 // A token is good if all of this holds:
 //
 //   - A key of its tenant verifies its signature. iss, spiffe://<tenant>, names the
-//     tenant, which is in [Config.Tenants]. tenant_id, if present, is the same
-//     tenant. The algorithm is in [Config.Algorithms].
+//     tenant, which is in [Config.Tenants]. tenant_id and workspace_id, if present,
+//     are the same tenant. The algorithm is in [Config.Algorithms].
 //   - aud has [Config.Audience], and exp has not passed. nbf and iat, if present,
 //     must be past. [Config.Leeway] applies to all three times.
+//   - It lives no longer than [Config.MaxLifetime], and the server does not call it
+//     revoked, where [Config.RevocationCheck] asks. Both are off by default.
 //   - Its claims have the types that AuthSec gives them. No name occurs twice in
 //     its header or its claims: some readers take the first value and some the last
 //     (RFC 7519, section 4, permits both), so they would see different tokens.
@@ -34,6 +36,9 @@
 //   - It has at most 16 KiB, nests at most 16 levels deep, and is canonical
 //     base64url.
 //
+// A tenant's ID may be a UUID in either case. The claims have it in lower case, in
+// Issuer and in TenantID, which on newer servers is the workspace's.
+//
 // # Keys
 //
 // A tenant's keys are fetched when the first token needs them, with one fetch for
@@ -43,6 +48,18 @@
 // If the server can't be reached, the keys in hand stay in use without a time
 // limit. With no keys in hand a failure is cached: for 1 s at first, doubling to
 // 1 minute, with ±50 % jitter.
+//
+// A key is ignored if it is malformed, is an RSA key of less than 2,048 or more than
+// 8,192 bits, or if its private half was published, in the same entry of the key set
+// or in another.
+//
+// # Revocation
+//
+// A signature says nothing of what happened since. So a revoked token is good until
+// its exp, unless [Config.RevocationCheck] is set. Then each token with a good
+// signature is also held against the server, with one request for all its callers.
+// The answers for the 4,096 tokens that were used last are remembered. Older servers
+// call a revoked token valid.
 //
 // Nothing runs while no token is verified, and there is nothing to close.
 package verify

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -29,14 +30,22 @@ const (
 // minRetryAfter is the smallest Retry-After of a 503, in seconds.
 const minRetryAfter = 1
 
-// claimsKey is the context key of a request's claims.
-type claimsKey struct{}
+// passedKey is the context key of a request's passed.
+type passedKey struct{}
+
+// passed is what a Verifier's handler hands on with a request.
+type passed struct {
+	claims   *authsec.Claims
+	metadata string // Config.ResourceMetadata, for a later challenge
+}
 
 // FromContext returns the claims of the token that a [Verifier]'s handler accepted.
 // All handlers of the request share them: do not change them.
 func FromContext(ctx context.Context) (*authsec.Claims, bool) {
-	claims, ok := ctx.Value(claimsKey{}).(*authsec.Claims)
-	return claims, ok
+	if p, ok := ctx.Value(passedKey{}).(*passed); ok {
+		return p.claims, true
+	}
+	return nil, false
 }
 
 // Handler returns a handler that passes requests with a good token to next, with
@@ -47,36 +56,34 @@ func FromContext(ctx context.Context) (*authsec.Claims, bool) {
 //	401                      no token, or credentials of another kind
 //	400 invalid_request      several Authorization headers, or a malformed one
 //	401 invalid_token        a token that is not good
-//	503                      there are no keys to verify the token with
+//	503                      the token can't be judged for now (ErrUnavailable)
 //
 // A 401 in place of the 503 would say that the token is invalid, and clients would
 // drop a good token.
 func (v *Verifier) Handler(next http.Handler) http.Handler {
+	if v == nil {
+		v = new(Verifier)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, problem := bearerToken(r.Header)
-		if problem != nil {
-			v.logRefusal(r.Context(), problem.reason)
-			problem.write(w)
-			return
+		var claims *authsec.Claims
+		if problem == nil {
+			var err error
+			if claims, err = v.Verify(r.Context(), token); err != nil {
+				problem = answerTo(err)
+			}
 		}
-		claims, err := v.Verify(r.Context(), token)
-		if err != nil {
-			v.logRefusal(r.Context(), err.Error())
-			answerTo(err).write(w)
+		if problem != nil {
+			record{slog.LevelInfo, "request refused", []any{"reason", problem.reason}}.writeTo(r.Context(), v.log)
+			problem.write(w, v.metadata)
 			return
 		}
 		if next == nil {
-			refusal{status: http.StatusInternalServerError, code: serverError}.write(w)
+			refusal{status: http.StatusInternalServerError, code: serverError}.write(w, v.metadata)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims)))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), passedKey{}, &passed{claims, v.metadata})))
 	})
-}
-
-func (v *Verifier) logRefusal(ctx context.Context, reason string) {
-	if v != nil && v.log != nil {
-		v.log.InfoContext(ctx, "request refused", "reason", reason)
-	}
 }
 
 // bearerToken returns the request's token, or why there is none.
@@ -100,11 +107,11 @@ func bearerToken(h http.Header) (string, *refusal) {
 }
 
 // answerTo is the answer to an error of Verify.
-func answerTo(err error) refusal {
+func answerTo(err error) *refusal {
 	if errors.Is(err, ErrInvalidToken) {
-		return refusal{status: http.StatusUnauthorized, code: invalidToken}
+		return &refusal{status: http.StatusUnauthorized, code: invalidToken, reason: err.Error()}
 	}
-	a := refusal{status: http.StatusServiceUnavailable, code: unavailable, retryAfter: minRetryAfter}
+	a := &refusal{status: http.StatusServiceUnavailable, code: unavailable, retryAfter: minRetryAfter, reason: err.Error()}
 	if o := (*outage)(nil); errors.As(err, &o) {
 		a.retryAfter = max(minRetryAfter, int(time.Until(o.next).Seconds())+1)
 	}
@@ -123,14 +130,14 @@ func RequirePermissions(permissions ...string) func(http.Handler) http.Handler {
 	possible := !slices.ContainsFunc(required, func(p string) bool { return !isScopeToken(p) })
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			claims, ok := FromContext(r.Context())
-			if !ok || !claims.Verified || !possible || next == nil {
-				refusal{status: http.StatusInternalServerError, code: serverError}.write(w)
+			p, ok := r.Context().Value(passedKey{}).(*passed)
+			if !ok || !p.claims.Verified || !possible || next == nil {
+				refusal{status: http.StatusInternalServerError, code: serverError}.write(w, "")
 				return
 			}
-			for _, p := range required {
-				if !slices.Contains(claims.Permissions, p) {
-					refusal{status: http.StatusForbidden, code: insufficientScope, scope: strings.Join(required, " ")}.write(w)
+			for _, permission := range required {
+				if !slices.Contains(p.claims.Permissions, permission) {
+					refusal{status: http.StatusForbidden, code: insufficientScope, scope: strings.Join(required, " ")}.write(w, p.metadata)
 					return
 				}
 			}
@@ -158,7 +165,7 @@ type refusal struct {
 	reason     string // for the log
 }
 
-func (a refusal) write(w http.ResponseWriter) {
+func (a refusal) write(w http.ResponseWriter, metadata string) {
 	h := w.Header()
 	if a.status < http.StatusInternalServerError {
 		// A realm, because a challenge must have a parameter (RFC 6750, section 3).
@@ -168,6 +175,9 @@ func (a refusal) write(w http.ResponseWriter) {
 		}
 		if a.scope != "" {
 			challenge += `, scope="` + a.scope + `"`
+		}
+		if metadata != "" { // RFC 9728, section 5.1
+			challenge += `, resource_metadata="` + metadata + `"`
 		}
 		h.Set("WWW-Authenticate", challenge)
 	}

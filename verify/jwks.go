@@ -4,11 +4,13 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +26,11 @@ import (
 const (
 	maxKeys    = 32   // in a set; a bad signature is tried with each key that fits
 	minRSABits = 2048 // RFC 7518, section 3.3
+	maxRSABits = 8192 // the time of a check grows with the square: 3 Mbit take 1 s and more
+
+	// maxNumber is the length of a number of maxRSABits in padded base64, with the
+	// zero byte before it that some write.
+	maxNumber = 1368
 )
 
 // keys are a tenant's keys at one time. They are immutable once in hand.
@@ -39,8 +46,8 @@ type keys struct {
 	due             time.Time // when to ask for newer ones
 }
 
-// parseKeys reads a JSON Web Key Set. It ignores keys that are malformed, or not for
-// these algorithms (RFC 7517, section 5).
+// parseKeys reads a JSON Web Key Set. It ignores keys that are malformed, too long,
+// not public, or not for these algorithms (RFC 7517, section 5).
 func parseKeys(text []byte, algorithms []string) (*keys, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -61,13 +68,10 @@ func parseKeys(text []byte, algorithms []string) (*keys, error) {
 			return nil, err
 		}
 	}
-	for _, raw := range set.Keys {
-		// Anybody can sign with a key that was published with its private half. With
-		// Private, such a key is not taken for a public key.
-		jwk, err := jwkset.NewJWKFromRawJSON(raw, jwkset.JWKMarshalOptions{Private: true}, jwkset.JWKValidateOptions{})
+	for _, jwk := range publicKeys(set.Keys) {
 		used := false
 		for alg, store := range stores {
-			if err != nil || !fits(jwk, alg) {
+			if !fits(jwk, alg) {
 				continue
 			}
 			if err := store.KeyWrite(ctx, jwk); err != nil {
@@ -77,11 +81,77 @@ func parseKeys(text []byte, algorithms []string) (*keys, error) {
 		}
 		if used {
 			k.usable++
-		} else {
-			k.ignored++
 		}
 	}
+	k.ignored = len(set.Keys) - k.usable
 	return k, nil
+}
+
+// The members of a key (RFC 7517, section 4; RFC 7518, section 6).
+var (
+	privateMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+	numbers        = []string{"n", "e", "x", "y"}
+	otherMembers   = []string{"kty", "use", "key_ops", "alg", "kid", "crv"} // that are read
+)
+
+// publicKeys returns the well-formed public keys of a set. Anybody can sign with a key
+// whose private half was published, so neither an entry with private members counts,
+// whatever else is in it, nor another entry of the same key.
+func publicKeys(set []json.RawMessage) (list []jwkset.JWK) {
+	var entries []map[string]any
+	leaked := map[string]bool{} // by identity
+	for _, raw := range set {
+		var entry map[string]any
+		if json.Unmarshal(raw, &entry) != nil {
+			continue
+		}
+		n, _ := members(raw)
+		twice := n != len(entry) // the same name: readers differ in which value they take
+		private := false
+		for name, value := range entry {
+			private = private || slices.Contains(privateMembers, strings.ToLower(name)) && (value != nil || twice)
+		}
+		switch {
+		case private:
+			for _, name := range []string{"n", "x"} {
+				leaked[identity(entry, name)] = true
+			}
+		case !twice:
+			entries = append(entries, entry)
+		}
+	}
+	for _, entry := range entries {
+		use := true
+		for name, value := range entry {
+			number := slices.Contains(numbers, name)
+			if text, ok := value.(string); number && ok && len(text) > maxNumber {
+				use = false
+			}
+			if !number && !slices.Contains(otherMembers, name) {
+				delete(entry, name) // jwkset would take "N" for "n", and parse certificates
+			}
+		}
+		for _, name := range []string{"n", "x"} {
+			id := identity(entry, name)
+			use = use && (id == "" || !leaked[id])
+		}
+		text, err := json.Marshal(entry)
+		if !use || err != nil {
+			continue
+		}
+		if jwk, err := jwkset.NewJWKFromRawJSON(text, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{}); err == nil {
+			list = append(list, jwk)
+		}
+	}
+	return list
+}
+
+// identity is the number n or x of a key, in one spelling. "": it has none.
+func identity(entry map[string]any, name string) string {
+	text, _ := entry[name].(string)
+	text = strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(text)
+	number, _ := base64.RawURLEncoding.DecodeString(text)
+	return string(bytes.TrimLeft(number, "\x00"))
 }
 
 // fits reports whether a key is for verifying signatures of this algorithm
@@ -96,7 +166,8 @@ func fits(jwk jwkset.JWK, alg string) bool {
 	}
 	switch key := jwk.Key().(type) {
 	case *rsa.PublicKey:
-		return (strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS")) && key.N.BitLen() >= minRSABits
+		return (strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS")) &&
+			key.N.BitLen() >= minRSABits && key.N.BitLen() <= maxRSABits
 	case *ecdsa.PublicKey:
 		curves := map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()}
 		return key.Curve == curves[alg]

@@ -4,18 +4,24 @@
 package verify_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/authsec-go/authsec/authsectest"
 	"github.com/authsec-go/authsec/verify"
 	"github.com/golang-jwt/jwt/v5"
 )
 
 func TestKeysThatAreNotForThisAreNotTried(t *testing.T) {
-	private := jwk(&key().PublicKey, object{"d": b64(key().D.Bytes()), "p": b64(key().Primes[0].Bytes()), "q": b64(key().Primes[1].Bytes()),
-		"dp": b64(key().Precomputed.Dp.Bytes()), "dq": b64(key().Precomputed.Dq.Bytes()), "qi": b64(key().Precomputed.Qinv.Bytes())})
 	pub := &key().PublicKey
 	for _, tc := range []struct {
 		name string
@@ -40,7 +46,12 @@ func TestKeysThatAreNotForThisAreNotTried(t *testing.T) {
 		{"no n", jwk(pub, object{"n": nil}), false},
 		{"n is a number", jwk(pub, object{"n": 1}), false},
 		{"e of 1", jwk(pub, object{"e": "AQ"}), false},
-		{"published with its private half", private, false},
+		{"a zero before n", jwk(pub, object{"n": b64(append([]byte{0}, pub.N.Bytes()...))}), true},
+		{"padded n", jwk(pub, object{"n": b64(pub.N.Bytes()) + "=="}), true},
+		{"N beside n", jwk(pub, object{"N": b64(evilKey().N.Bytes())}), true}, // names are exact
+		{"N in place of n", jwk(pub, object{"n": nil, "N": b64(pub.N.Bytes())}), false},
+		{"e of 2^64 + 65537", jwk(pub, object{"e": b64(new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 64), big.NewInt(65537)).Bytes())}), false},
+		{"certificates that nobody reads", jwk(pub, object{"x5c": []string{"AAAA"}, "x5u": "http://attacker.test"}), true},
 	} {
 		a := newAuthority()
 		a.publish(tenant, tc.key, jwk(&nextKey().PublicKey))
@@ -54,14 +65,131 @@ func TestKeysThatAreNotForThisAreNotTried(t *testing.T) {
 	}
 }
 
-func TestShortRSAKeysAreNotTried(t *testing.T) {
+// private are the private members of the tenant's key.
+func private() object {
+	k := key()
+	return object{"d": b64(k.D.Bytes()), "p": b64(k.Primes[0].Bytes()), "q": b64(k.Primes[1].Bytes()), "dp": b64(k.Precomputed.Dp.Bytes()),
+		"dq": b64(k.Precomputed.Dq.Bytes()), "qi": b64(k.Precomputed.Qinv.Bytes())}
+}
+
+// Anybody can sign with a key whose private half was published.
+func TestKeysPublishedWithTheirPrivateHalfAreNotTried(t *testing.T) {
+	pub, d := &key().PublicKey, object{"d": b64(key().D.Bytes())}
+	twin := func(e object) []any { return []any{jwk(pub), e} }
+	text := encode(jwk(pub))
+	raw := func(members string) any { return json.RawMessage(text[:len(text)-1] + "," + members + "}") }
+	oct := object{"kty": "oct", "k": "AAAA"}
+	for _, tc := range []struct {
+		name string
+		keys []any
+		good bool
+	}{
+		{"all of it", []any{jwk(pub, private())}, false},
+		{"d alone", []any{jwk(pub, d)}, false},
+		{"p alone", []any{jwk(pub, object{"p": private()["p"]})}, false},
+		{"q, dp, dq and qi", []any{jwk(pub, private(), object{"d": nil, "p": nil})}, false},
+		{"oth", []any{jwk(pub, object{"oth": []object{{"r": "AQ", "d": "AQ", "t": "AQ"}}})}, false},
+		{"k", []any{jwk(pub, object{"k": "AAAA"})}, false},
+		{"D", []any{jwk(pub, object{"D": d["d"]})}, false},
+		{"d that is empty", []any{jwk(pub, object{"d": ""})}, false},
+		{"d of another type", []any{jwk(pub, object{"d": 5})}, false},
+		{"d that is no base64", []any{jwk(pub, object{"d": "%"})}, false},
+		{"d with use enc", twin(jwk(pub, d, object{"use": "enc"})), false},
+		{"d, hidden by a null", []any{raw(`"d":"AQ","d":null`)}, false},
+		{"d, hidden by a null, in another entry", []any{jwk(pub), raw(`"d":"AQ","d":null`)}, false},
+		{"d that is null: none", []any{raw(`"d":null,"p":null,"oth":null`)}, true},
+		{"n twice", []any{raw(`"n":"` + b64(pub.N.Bytes()) + `"`)}, false},
+		{"in another entry", twin(jwk(pub, private())), false},
+		{"in another entry, before", []any{jwk(pub, private()), jwk(pub)}, false},
+		{"in an entry with another kid, alg and use", twin(jwk(pub, d, object{"kid": "x", "alg": "none", "use": "x"})), false},
+		{"in an entry that says EC", twin(jwk(pub, d, object{"kty": "EC"})), false},
+		{"in an entry that spells n otherwise", twin(jwk(pub, d, object{"n": "AAAA" + b64(pub.N.Bytes()) + "=="})), false},
+		{"in an entry whose d is too long", twin(jwk(pub, object{"d": strings.Repeat("A", 1<<19)})), false},
+		{"another key's, in another entry", twin(jwk(&evilKey().PublicKey, d)), true},
+		{"a secret in another entry", twin(oct), true},
+		{"a secret without any number, and a key without any", []any{oct, object{"kty": "RSA"}, jwk(pub)}, true},
+	} {
+		a := newAuthority()
+		a.fail(authsectest.Answer(200, encode(object{"keys": append(tc.keys, jwk(&nextKey().PublicKey))})), 0)
+		v := a.verifier(t)
+		var want error
+		if !tc.good {
+			want = verify.ErrInvalidToken
+		}
+		check(t, tc.name, v, token(), want)
+		check(t, tc.name+", the key beside it", v, rotated(), nil)
+	}
+	point := jwk(&ecKey().PublicKey)
+	scalar, _ := ecKey().Bytes()
+	es := sign(jwt.SigningMethodES256, ecKey(), header(object{"alg": "ES256"}), claims())
+	for name, keys := range map[string][]object{
+		"as it is": {point}, "with d": {jwk(&ecKey().PublicKey, object{"d": b64(scalar)})}, "with d elsewhere": {point, jwk(&ecKey().PublicKey, object{"d": b64(scalar), "y": nil})},
+	} {
+		a := newAuthority()
+		a.publish(tenant, keys...)
+		want := verify.ErrInvalidToken
+		if name == "as it is" {
+			want = nil
+		}
+		check(t, "EC "+name, a.verifier(t, func(c *verify.Config) { c.Algorithms = []string{"ES256"} }), es, want)
+	}
+}
+
+// rsaOf is a key of these primes. To find two large ones takes half a minute.
+func rsaOf(primes ...*big.Int) *rsa.PrivateKey {
+	n, phi, one := big.NewInt(1), big.NewInt(1), big.NewInt(1)
+	for _, p := range primes {
+		n.Mul(n, p)
+		phi.Mul(phi, new(big.Int).Sub(p, one))
+	}
+	return &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n, E: 65537}, D: new(big.Int).ModInverse(big.NewInt(65537), phi), Primes: primes}
+}
+
+func TestRSAKeysAreOf2048To8192Bits(t *testing.T) {
+	primes := slices.Concat(key().Primes, nextKey().Primes, evilKey().Primes, newRSA(2048).Primes)
+	longest, tooLong := rsaOf(primes...), rsaOf(append(primes, big.NewInt(257))...)
 	for _, tc := range []struct {
 		key  *rsa.PrivateKey
 		want error
-	}{{smallKey(), verify.ErrInvalidToken}, {key(), nil}} {
+	}{{smallKey(), verify.ErrInvalidToken}, {key(), nil}, {longest, nil}, {tooLong, verify.ErrInvalidToken}} {
 		a := newAuthority()
 		a.publish(tenant, jwk(&tc.key.PublicKey))
-		check(t, strconv.Itoa(tc.key.N.BitLen())+" bits", a.verifier(t), sign(jwt.SigningMethodRS256, tc.key, header(), claims()), tc.want)
+		token := sign(jwt.SigningMethodRS256, tc.key, header(), claims())
+		check(t, strconv.Itoa(tc.key.N.BitLen())+" bits", a.verifier(t), token, tc.want)
+	}
+}
+
+// A check by a key of 3 Mbit takes seconds, and no context stops it.
+func TestHugeKeysCostNothing(t *testing.T) {
+	ones := b64(bytes.Repeat([]byte{0xff}, 3<<20/8))
+	cert := func() string { return b64(bytes.Repeat([]byte{0x30}, 1<<18)) }
+	for name, huge := range map[string]any{
+		"n": jwk(&key().PublicKey, object{"n": ones}), "n that is even": jwk(&key().PublicKey, object{"n": ones[:len(ones)-4] + "AAAA"}),
+		"e": jwk(&key().PublicKey, object{"e": ones}), "d": jwk(&key().PublicKey, object{"d": ones}), "N": jwk(&key().PublicKey, object{"n": nil, "N": ones}),
+		"n in escapes": json.RawMessage(`{"kty":"RSA","e":"AQAB","n":"` + strings.Repeat(`\u0041`, 1<<17) + `"}`),
+		"x":            jwk(&ecKey().PublicKey, object{"x": ones}), "x5c": jwk(&key().PublicKey, object{"n": ones, "x5c": []string{cert()}}),
+		"n, twice": json.RawMessage(`{"kty":"RSA","e":"AQAB","n":"AQAB","n":"` + ones + `"}`), "kid": jwk(&evilKey().PublicKey, object{"kid": ones}),
+	} {
+		a := newAuthority()
+		a.fail(authsectest.Answer(200, encode(object{"keys": []any{huge, jwk(&nextKey().PublicKey)}})), 0)
+		v := a.verifier(t, func(c *verify.Config) { c.Algorithms = []string{"RS256", "ES256"} })
+		start := time.Now()
+		for range 5 {
+			check(t, name, v, garbage()+"AAAA", verify.ErrInvalidToken)
+			check(t, name+", the key beside it", v, rotated(), nil)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%s: 10 tokens took %v, want some milliseconds", name, took)
+		}
+	}
+}
+
+func TestAByteOrderMarkIsSkipped(t *testing.T) {
+	set := encode(object{"keys": []object{jwk(&key().PublicKey)}})
+	for body, want := range map[string]error{"\ufeff" + set: nil, "\ufeff\ufeff" + set: verify.ErrUnavailable, set + "\ufeff": verify.ErrUnavailable, "\ufeff": verify.ErrUnavailable} {
+		a := newAuthority()
+		a.fail(authsectest.Answer(200, body), 0)
+		check(t, fmt.Sprintf("%.12q", body), a.verifier(t), token(), want)
 	}
 }
 

@@ -4,38 +4,23 @@
 package verify
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/authsec-go/authsec/internal/flight"
-	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
-	fetchTimeout = 10 * time.Second // of one fetch of a key set, with its body
-	maxAnswer    = 1 << 20          // bytes of a key set
-
 	refreshAfter = 10 * time.Minute // age of keys that are due for renewal, ±50 %
 	missStep     = 30 * time.Second // between two fetches because no key fits; after a failure, between any two
-
-	minBackoff = time.Second // how long the first failure with no keys in hand is cached; it doubles with each, ±50 %
-	maxBackoff = time.Minute
-
-	maxLeft   = 4                // calls of HTTPClient, and of Logger, that may be left behind because they do not return
-	leftEvery = 10 * time.Minute // after which there may be one more
 )
 
 // keyring holds the key sets of the configured tenants. It is immutable.
@@ -44,23 +29,11 @@ type keyring struct {
 	algorithms []string
 }
 
-func newKeyring(cfg Config, base *url.URL) *keyring {
-	client := &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	timeout := fetchTimeout
-	if c := cfg.HTTPClient; c != nil {
-		client.Transport = c.Transport
-		if c.Timeout > 0 {
-			timeout = min(c.Timeout, fetchTimeout)
-		}
-	}
-	server := wire.NewServer(base)
+func newKeyring(cfg Config, server *remote) *keyring {
 	r := &keyring{sets: map[string]*keySet{}, algorithms: slices.Clone(cfg.Algorithms)}
 	for _, tenant := range cfg.Tenants {
 		r.sets[issuer(tenant)] = &keySet{
-			tenant: tenant, url: server.KeySet(tenant).String(), client: client, timeout: timeout, algorithms: r.algorithms, log: cfg.Logger,
-			fetches: flight.Left{Max: maxLeft, Every: leftEvery}, logs: flight.Left{Max: maxLeft, Every: leftEvery},
+			tenant: tenant, server: server, algorithms: r.algorithms, fetches: flight.Left{Max: maxLeft, Every: leftEvery},
 		}
 	}
 	return r
@@ -79,7 +52,7 @@ func (r *keyring) find(ctx context.Context, token *jwt.Token) (jwt.VerificationK
 		return nil, err
 	}
 	iss, _ := token.Claims.GetIssuer()
-	set := r.sets[iss]
+	set := r.sets[canonicalIssuer(iss)]
 	if set == nil {
 		return nil, invalid(jwt.ErrTokenInvalidIssuer, "no configured tenant's")
 	}
@@ -97,37 +70,19 @@ func (r *keyring) find(ctx context.Context, token *jwt.Token) (jwt.VerificationK
 
 // keySet holds one tenant's keys, and fetches them on demand.
 type keySet struct {
-	tenant, url string
-	client      *http.Client
-	timeout     time.Duration // of one fetch
-	algorithms  []string
-	log         *slog.Logger // nil: silent
-	fetches     flight.Left
-	logs        flight.Left
+	tenant     string
+	server     *remote
+	algorithms []string
+	fetches    flight.Left
 
 	current atomic.Pointer[keys] // in hand; swapped whole, with mu held. nil: none yet
 
-	mu       sync.Mutex              // guards what follows; not held while code that is not ours runs
-	flight   *flight.Flight[fetched] // the fetch under way; nil: none
-	failure  *outage                 // of the last fetch; nil: it brought keys
-	streak   int                     // failures in a row
-	nextMiss time.Time               // the earliest time of the next fetch because no key fits
+	mu       sync.Mutex               // guards what follows; not held while code that is not ours runs
+	flight   *flight.Flight[struct{}] // the fetch under way; nil: none
+	failure  *outage                  // of the last fetch; nil: it brought keys
+	streak   int                      // failures in a row
+	nextMiss time.Time                // the earliest time of the next fetch because no key fits
 }
-
-// fetched is what came of a fetch: keys or an error.
-type fetched struct {
-	keys *keys
-	err  error
-}
-
-// outage is a failure to fetch a tenant's keys. It is immutable.
-type outage struct {
-	text string
-	next time.Time // until when it is cached
-}
-
-func (o *outage) Error() string        { return o.text }
-func (o *outage) Is(target error) bool { return target == ErrUnavailable }
 
 // get returns the keys in hand. If they are due, it starts their renewal and does
 // not wait for it. With no keys in hand it waits for them.
@@ -158,7 +113,7 @@ func (s *keySet) get(ctx context.Context) (*keys, error) {
 	if k != nil {
 		return k, nil
 	}
-	return wait(ctx, f)
+	return s.wait(ctx, f)
 }
 
 // newer returns keys newer than k, for a token that no key of k fits. It waits for
@@ -184,100 +139,77 @@ func (s *keySet) newer(ctx context.Context, k *keys) (*keys, error) {
 	}
 	f := s.flight
 	s.mu.Unlock()
-	return wait(ctx, f)
+	return s.wait(ctx, f)
 }
 
-func wait(ctx context.Context, f *flight.Flight[fetched]) (*keys, error) {
-	r, err := f.Wait(ctx)
-	if err != nil {
+// wait returns what came of a fetch. That is looked up, because a Logger may end the
+// fetch's goroutine once its keys are stored.
+func (s *keySet) wait(ctx context.Context, f *flight.Flight[struct{}]) (*keys, error) {
+	if err := await(ctx, f); err != nil {
 		return nil, fmt.Errorf("%w: waiting for them: %w", ErrUnavailable, err)
 	}
-	return r.keys, r.err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure != nil {
+		return nil, s.failure
+	}
+	return s.current.Load(), nil
+}
+
+// await waits for a flight. That a Logger ended its goroutine is no error.
+func await(ctx context.Context, f *flight.Flight[struct{}]) error {
+	_, err := f.Wait(ctx)
+	if errors.Is(err, flight.ErrExited) {
+		return nil
+	}
+	return err
 }
 
 // begin starts a fetch. mu is held, and no fetch is under way.
 func (s *keySet) begin() {
-	s.flight = flight.Start(context.Background(), s.timeout, &s.fetches, s.fetch, s.land)
+	s.flight = flight.Start(context.Background(), s.server.timeout, &s.fetches, s.fetch, s.land)
+}
+
+// fetched is what came of a fetch: keys or a fault.
+type fetched struct {
+	keys  *keys
+	fault *fault
+}
+
+// fetch gets the key set. Its error is ctx's end.
+func (s *keySet) fetch(ctx context.Context) (r fetched, err error) {
+	r.fault, err = s.server.ask(ctx, s.server.KeySet(s.tenant), nil, "", func(body []byte) (err error) {
+		r.keys, err = parseKeys(body, s.algorithms)
+		return err
+	})
+	return r, err
 }
 
 // land records what came of a fetch. err says that HTTPClient did not return.
-func (s *keySet) land(r fetched, err error) fetched {
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		r.err = errors.New("no answer within " + s.timeout.String())
-	case err != nil:
-		r.err = errors.New("Config.HTTPClient " + err.Error())
+func (s *keySet) land(r fetched, err error) (none struct{}) {
+	if err != nil {
+		r.fault = s.server.unanswered(err)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.flight = nil
-	now := time.Now()
-	if r.err == nil {
+	now, inHand := time.Now(), s.current.Load() != nil
+	done := record{slog.LevelWarn, "no keys", []any{"tenant", s.tenant, "in_hand", inHand}}
+	if r.fault == nil {
 		r.keys.due = now.Add(jitter(refreshAfter))
 		s.failure, s.streak = nil, 0
 		s.current.Store(r.keys)
-		s.tell(slog.LevelDebug, "keys fetched", "usable", r.keys.usable, "ignored", r.keys.ignored)
-		return r
+		done = record{slog.LevelDebug, "keys fetched", []any{"tenant", s.tenant, "usable", r.keys.usable, "ignored", r.keys.ignored}}
+	} else {
+		cached := backoff(s.streak)
+		if inHand {
+			s.nextMiss = now.Add(missStep)
+			cached = missStep + rand.N(missStep)
+		}
+		s.streak++
+		s.failure = &outage{text: fmt.Sprintf("%v: tenant %s: %s", ErrUnavailable, s.tenant, r.fault.text), next: now.Add(cached)}
+		done.attrs = append(done.attrs, "error", r.fault.text)
 	}
-	cached := jitter(min(minBackoff<<min(s.streak, 10), maxBackoff))
-	inHand := s.current.Load() != nil
-	if inHand {
-		s.nextMiss = now.Add(missStep)
-		cached = missStep + rand.N(missStep)
-	}
-	s.streak++
-	s.failure = &outage{fmt.Sprintf("%v: tenant %s: %v", ErrUnavailable, s.tenant, r.err), now.Add(cached)}
-	s.tell(slog.LevelWarn, "no keys", "error", r.err.Error(), "in_hand", inHand)
-	return fetched{err: s.failure}
-}
-
-// tell logs in the background: a Logger may hang or panic.
-func (s *keySet) tell(level slog.Level, msg string, args ...any) {
-	if s.log == nil {
-		return
-	}
-	flight.Start(context.Background(), s.timeout, &s.logs, func(context.Context) (any, error) {
-		s.log.With("tenant", s.tenant).Log(context.Background(), level, msg, args...)
-		return nil, nil
-	}, func(any, error) any { return nil })
-}
-
-// jitter returns d ±50 %, so that a fleet does not ask all at once.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
-
-// fetch gets the key set. Its error is ctx's end. Any other is in its result, as
-// plain text: foreign errors give their text here, where no lock is held.
-func (s *keySet) fetch(ctx context.Context) (fetched, error) {
-	k, err := s.ask(ctx)
-	switch {
-	case err == nil:
-		return fetched{keys: k}, nil
-	case ctx.Err() != nil: // whoever notices it first, the failure has one text
-		return fetched{}, ctx.Err()
-	}
-	return fetched{err: errors.New("GET " + s.url + ": " + err.Error())}, nil
-}
-
-func (s *keySet) ask(ctx context.Context) (*keys, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "application/json")
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return nil, cmp.Or(errors.Unwrap(err), err) // what is in a *url.Error
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, errors.New(strings.TrimSpace(fmt.Sprint(resp.StatusCode, " ", http.StatusText(resp.StatusCode))))
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(body) > maxAnswer {
-		return nil, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
-	}
-	return parseKeys(body, s.algorithms)
+	s.mu.Unlock()
+	done.writeTo(context.Background(), s.server.log)
+	return none
 }

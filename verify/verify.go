@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/authsec-go/authsec"
 	"github.com/golang-jwt/jwt/v5"
@@ -17,12 +18,13 @@ import (
 // Test for these with [errors.Is].
 var (
 	// ErrInvalidToken means that the token is not good. The error is one of jwt's as
-	// well, such as [jwt.ErrTokenExpired]. Its text has nothing of the token. It is
-	// for the service's own log: it would help an attacker who sent the token.
+	// well, such as [jwt.ErrTokenExpired], but for a revoked token. Its text has
+	// nothing of the token. It is for the service's own log: it would help an attacker
+	// who sent the token.
 	ErrInvalidToken = errors.New("verify: invalid token")
 
-	// ErrUnavailable means that there are no keys to verify the token with. The token
-	// may be good.
+	// ErrUnavailable means that there are no keys to verify the token with, or that
+	// the server can't be asked whether it was revoked. The token may be good.
 	ErrUnavailable = errors.New("verify: keys unavailable")
 )
 
@@ -31,11 +33,14 @@ const maxToken = 16 << 10 // bytes; servers commonly accept no longer headers
 // Verifier verifies tokens. Make one with [New]. It is safe for concurrent use, and
 // there is nothing to close.
 type Verifier struct {
-	keys      *keyring
-	parser    *jwt.Parser
-	validator *jwt.Validator
-	log       *slog.Logger // nil: silent
-	shown     string       // what may be shown of its Config
+	keys        *keyring
+	parser      *jwt.Parser
+	validator   *jwt.Validator
+	maxLifetime time.Duration // 0: no limit
+	revocations *revocations  // nil: not checked
+	metadata    string        // Config.ResourceMetadata
+	log         *slog.Logger  // nil: silent
+	shown       string        // what may be shown of its Config
 }
 
 // New returns a Verifier for cfg. It makes no request yet. Its error joins all
@@ -45,13 +50,17 @@ func New(cfg Config) (*Verifier, error) {
 	if err := errors.Join(err, cfg.checkAudience()); err != nil {
 		return nil, err
 	}
+	server := newRemote(cfg, base)
 	return &Verifier{
-		keys:   newKeyring(cfg, base),
+		keys:   newKeyring(cfg, server),
 		parser: jwt.NewParser(jwt.WithStrictDecoding()),
 		validator: jwt.NewValidator(jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
 			jwt.WithLeeway(cfg.Leeway), jwt.WithAudience(cfg.Audience)),
-		log:   cfg.Logger,
-		shown: cfg.String(),
+		maxLifetime: cfg.MaxLifetime,
+		revocations: newRevocations(cfg, server),
+		metadata:    cfg.ResourceMetadata,
+		log:         cfg.Logger,
+		shown:       cfg.String(),
 	}, nil
 }
 
@@ -69,13 +78,14 @@ func Keyfunc(cfg authsec.Config, tenants ...string) (jwt.Keyfunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := newKeyring(c, base)
+	keys := newKeyring(c, newRemote(c, base))
 	return func(token *jwt.Token) (any, error) { return keys.find(context.Background(), token) }, nil
 }
 
 // Verify verifies a token, the text after "Bearer ". If the token is good, it
 // returns the claims, with Verified set. Otherwise its error is an ErrInvalidToken
-// or an ErrUnavailable. It may wait for the tenant's keys, until ctx ends.
+// or an ErrUnavailable. It may wait for the tenant's keys, and for the first check
+// whether the token was revoked, until ctx ends.
 func (v *Verifier) Verify(ctx context.Context, token string) (*authsec.Claims, error) {
 	if v == nil || v.keys == nil {
 		return nil, fmt.Errorf("%w: a Verifier is made by New", ErrUnavailable)
@@ -93,7 +103,13 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*authsec.Claims, e
 	if err := v.validator.Validate(m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidToken, err)
 	}
+	if err := checkLifetime(m, v.maxLifetime); err != nil {
+		return nil, err
+	}
 	if _, err := v.keys.find(ctx, parsed); err != nil {
+		return nil, err
+	}
+	if err := v.revocations.check(ctx, token, claims.Issuer, m); err != nil {
 		return nil, err
 	}
 	claims.Verified = true

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/authsec-go/authsec/internal/redact"
 )
 
 // MaxAnswer is how many bytes of an answer are read.
@@ -40,7 +42,7 @@ func ReadReply(resp *http.Response, sent time.Time) (*Reply, error) {
 		var err error
 		r.Body, err = io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
 		if err != nil && r.Status != http.StatusTooManyRequests && r.Status < 500 { // otherwise the status says enough
-			return nil, fmt.Errorf("its answer broke off: %w", err)
+			return nil, brokenAnswer{err}
 		}
 	}
 	if r.TooLong = len(r.Body) > MaxAnswer; r.TooLong {
@@ -95,3 +97,9 @@ func (r *Reply) object() (Fields, error) {
 	}
 	return Fields{Values: m}, nil
 }
+
+// brokenAnswer is an error of an answer's body, whose Error method may panic.
+type brokenAnswer struct{ err error }
+
+func (e brokenAnswer) Error() string { return "its answer broke off: " + redact.Error(e.err) }
+func (e brokenAnswer) Unwrap() error { return e.err }

@@ -1,0 +1,227 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verify
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/authsec-go/authsec/internal/flight"
+	"github.com/authsec-go/authsec/internal/wire"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	minInterval = time.Second // of Config.RevocationCheck
+	trusted     = 3           // intervals for which an answer counts
+
+	maxRemembered = 4096        // tokens, of about 300 bytes each; the least recently used goes
+	maxChecks     = 100         // under way; the server permits as many requests in a minute
+	warnEvery     = time.Minute // that checks fail
+)
+
+var errRevoked = fmt.Errorf("%w: the AuthSec server calls it invalid: it was revoked or replaced", ErrInvalidToken)
+
+// revocations asks the server whether tokens were revoked, and remembers what it said.
+type revocations struct {
+	server   *remote
+	interval time.Duration
+	audience string
+	calls    flight.Left
+
+	mu      sync.Mutex                  // guards what follows, and verdicts; not held while code that is not ours runs
+	known   map[tokenHash]*list.Element // of order
+	order   *list.List                  // of *verdict, the most recently used first
+	checks  int                         // under way
+	limited time.Time                   // until when the server accepts no request
+	warned  time.Time                   // when the last failure was logged
+}
+
+type tokenHash [sha256.Size]byte
+
+// verdict is what is known of a token whose signature was verified.
+type verdict struct {
+	hash    tokenHash
+	flight  *flight.Flight[struct{}] // the check under way; nil: none
+	due     time.Time                // of the next check
+	told    time.Time                // when the last answer came; zero: there was none
+	revoked bool                     // by that answer
+	failure *outage                  // of the last check; nil: it was answered
+	streak  int                      // failures in a row
+}
+
+func newRevocations(cfg Config, server *remote) *revocations {
+	if cfg.RevocationCheck == 0 {
+		return nil
+	}
+	return &revocations{
+		server: server, interval: min(cfg.RevocationCheck, wire.MaxTTL), audience: cfg.Audience,
+		calls: flight.Left{Max: maxLeft, Every: leftEvery}, known: map[tokenHash]*list.Element{}, order: list.New(),
+	}
+}
+
+// check returns nil for a token that the server called valid lately. Without an answer
+// it waits for one. claims are the token's, as decoded. A nil r checks nothing.
+func (r *revocations) check(ctx context.Context, token, iss string, claims jwt.MapClaims) error {
+	if r == nil {
+		return nil
+	}
+	hash, now := sha256.Sum256([]byte(token)), time.Now()
+	r.mu.Lock()
+	v := r.remember(hash)
+	if v.flight == nil && !now.Before(v.due) {
+		r.begin(v, now, token, strings.TrimPrefix(iss, scheme), claims)
+	}
+	f := v.flight
+	if f == nil || r.counts(v, now) {
+		defer r.mu.Unlock()
+		return r.judge(v, now)
+	}
+	r.mu.Unlock()
+	if err := await(ctx, f); err != nil {
+		return &outage{text: "verify: revocation check unavailable: waiting for it: " + err.Error(), cause: err}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.judge(v, now)
+}
+
+// counts reports whether a verdict rests on an answer that is recent enough. mu is held.
+func (r *revocations) counts(v *verdict, now time.Time) bool {
+	return !v.told.IsZero() && now.Sub(v.told)/trusted < r.interval
+}
+
+// judge returns what a verdict means. A revoked token stays so until the server calls
+// it valid again. mu is held.
+func (r *revocations) judge(v *verdict, now time.Time) error {
+	switch {
+	case v.revoked:
+		return errRevoked
+	case r.counts(v, now):
+		return nil
+	}
+	return v.failure
+}
+
+// remember returns a token's verdict, and makes it the most recently used. mu is held.
+func (r *revocations) remember(hash tokenHash) *verdict {
+	if e := r.known[hash]; e != nil {
+		r.order.MoveToFront(e)
+		return e.Value.(*verdict)
+	}
+	v := &verdict{hash: hash}
+	r.known[hash] = r.order.PushFront(v)
+	if r.order.Len() > maxRemembered {
+		delete(r.known, r.order.Remove(r.order.Back()).(*verdict).hash)
+	}
+	return v
+}
+
+// begin starts a check, unless there are too many. mu is held, and none is under way.
+func (r *revocations) begin(v *verdict, now time.Time, token, tenant string, claims jwt.MapClaims) {
+	switch {
+	case now.Before(r.limited):
+		v.postpone(tenant, "the server accepts no more requests for now", r.limited)
+		return
+	case r.checks >= maxChecks:
+		v.postpone(tenant, fmt.Sprintf("%d checks are under way", r.checks), now.Add(minBackoff))
+		return
+	}
+	r.checks++
+	v.flight = flight.Start(context.Background(), r.server.timeout, &r.calls,
+		func(ctx context.Context) (answer, error) { return r.ask(ctx, token, tenant, claims) },
+		func(a answer, err error) (none struct{}) {
+			if err != nil {
+				a.fault = r.server.unanswered(err)
+			}
+			r.land(v, tenant, a)
+			return none
+		})
+}
+
+// postpone records that there is no answer, and when to ask next. mu is held.
+func (v *verdict) postpone(tenant, why string, next time.Time) {
+	v.due = next
+	v.failure = &outage{text: "verify: revocation check unavailable: tenant " + tenant + ": " + why, next: next}
+}
+
+// answer is what came of a check: the server's word, or a fault.
+type answer struct {
+	valid bool
+	fault *fault
+}
+
+// land records what came of a check.
+func (r *revocations) land(v *verdict, tenant string, a answer) {
+	var log *slog.Logger // nil: silent
+	r.mu.Lock()
+	r.checks--
+	v.flight = nil
+	now := time.Now()
+	if a.fault == nil {
+		v.told, v.revoked, v.due = now, !a.valid, now.Add(jitter(r.interval))
+		v.failure, v.streak = nil, 0
+	} else {
+		v.postpone(tenant, a.fault.text, now.Add(max(backoff(v.streak), a.fault.limited)))
+		v.streak++
+		if until := now.Add(a.fault.limited); until.After(r.limited) {
+			r.limited = until
+		}
+		if r.warned.IsZero() || now.Sub(r.warned) >= warnEvery {
+			r.warned, log = now, r.server.log
+		}
+	}
+	r.mu.Unlock()
+	if a.fault != nil {
+		record{slog.LevelWarn, "revocation check failed", []any{"tenant", tenant, "error", a.fault.text}}.writeTo(context.Background(), log)
+	}
+}
+
+// ask asks the server about a token. Its error is ctx's end.
+func (r *revocations) ask(ctx context.Context, token, tenant string, claims jwt.MapClaims) (a answer, err error) {
+	body, err := json.Marshal(map[string]string{"tenant_id": tenant, "workspace_id": tenant, "token": token, "audience": r.audience})
+	if err != nil {
+		return a, err
+	}
+	u := r.server.KeySet(tenant).JoinPath("../validate")
+	u.RawQuery = ""
+	a.fault, err = r.server.ask(ctx, u, body, token, func(body []byte) (err error) {
+		a.valid, err = parseAnswer(body, claims)
+		return err
+	})
+	return a, err
+}
+
+// parseAnswer reads what the server says of the token with these claims.
+func parseAnswer(body []byte, claims jwt.MapClaims) (valid bool, err error) {
+	var m map[string]any
+	if json.Unmarshal(body, &m) != nil || m == nil {
+		return false, errors.New("the answer is not a JSON object")
+	}
+	valid, ok := m["valid"].(bool)
+	if !ok {
+		return false, errors.New("the answer does not say whether the token is valid")
+	}
+	about, _ := m["claims"].(map[string]any)
+	if differ[string](about, claims, "jti") || differ[string](about, claims, "sub") ||
+		differ[float64](about, claims, "exp") || differ[float64](about, claims, "iat") {
+		return false, errors.New("the answer is about another token (is there a cache in between?)")
+	}
+	return valid, nil
+}
+
+// differ reports whether two sets of claims have different values of a claim.
+func differ[T comparable](a, b map[string]any, name string) bool {
+	x, inA := a[name].(T)
+	y, inB := b[name].(T)
+	return inA && inB && x != y
+}
