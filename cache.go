@@ -79,8 +79,9 @@ type CacheConfig struct {
 	InsecurePlaintext bool
 
 	// Timeout bounds each use of Store. A Store that does not answer delays a fetch by
-	// one Timeout, and is then not used for 1 s at first, doubling to 1 minute, with
-	// ±50 % jitter. A slow Store can delay a fetch by up to five times Timeout. 0: 1 s.
+	// one Timeout, or two if the server is slow. The Store is then not used for 1 s at
+	// first, doubling to 1 minute, with ±50 % jitter. A slow Store can delay a fetch by
+	// up to five times Timeout. 0: 1 s.
 	Timeout time.Duration
 }
 

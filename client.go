@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/authsec-go/authsec/internal/conn"
 	"github.com/authsec-go/authsec/internal/hosts"
 )
 
@@ -24,7 +25,8 @@ func NewClient(cfg Config) (*http.Client, error) {
 }
 
 // NewTransport returns a [Transport] over a new [Source], with cfg's Hosts and
-// Logger. cfg's HTTPClient and Retry apply to the AuthSec server only. The caller may
+// Logger. Its Base is a copy of [http.DefaultTransport] that all of them share, and
+// that closes an HTTP/2 connection which does not answer for 15 s. cfg's HTTPClient and Retry apply to the AuthSec server only. The caller may
 // set the Transport's other fields before the first request. NewTransport makes no
 // request. Its error joins all faults of cfg.
 func NewTransport(cfg Config) (*Transport, error) {
@@ -36,5 +38,9 @@ func NewTransport(cfg Config) (*Transport, error) {
 	if err := errors.Join(err, hostsErr); err != nil {
 		return nil, err
 	}
-	return &Transport{Source: src, Hosts: slices.Clone(cfg.Hosts), Logger: cfg.Logger}, nil
+	t := &Transport{Source: src, Hosts: slices.Clone(cfg.Hosts), Logger: cfg.Logger}
+	if base, ok := conn.Shared().(*http.Transport); ok {
+		t.Base = base
+	}
+	return t, nil
 }

@@ -53,7 +53,8 @@ type Config struct {
 	// HTTPClient sends the requests for a token. Only its Transport and its Timeout
 	// are used. A Timeout under 10 s bounds each attempt. Redirects are not followed
 	// and no cookies are sent. nil: a client that all Sources share, with the
-	// settings of http.DefaultTransport, such as the environment's proxy.
+	// settings of http.DefaultTransport, such as the environment's proxy, and HTTP/2
+	// pings.
 	HTTPClient *http.Client
 
 	// Keyfunc returns the key that verifies a token's signature before the token is

@@ -195,8 +195,11 @@ func TestNewClientIsATransportOverASource(t *testing.T) {
 	if _, ok := tr.Source.(*authsec.Source); !ok {
 		t.Errorf("Transport.Source is a %T, want an *authsec.Source", tr.Source)
 	}
-	if want := []string{"api.example.com"}; !reflect.DeepEqual(tr.Hosts, want) || tr.Logger != cfg.Logger || tr.Base != nil || tr.Retry != (authsec.RetryPolicy{}) {
-		t.Errorf("Transport has Hosts %q, Base %v, Retry %v, want %q and defaults", tr.Hosts, tr.Base, tr.Retry, want)
+	if want := []string{"api.example.com"}; !reflect.DeepEqual(tr.Hosts, want) || tr.Logger != cfg.Logger || tr.Retry != (authsec.RetryPolicy{}) {
+		t.Errorf("Transport has Hosts %q, Retry %v, want %q and defaults", tr.Hosts, tr.Retry, want)
+	}
+	if base, ok := tr.Base.(*http.Transport); !ok || base.HTTP2 == nil || base.HTTP2.SendPingTimeout == 0 || base == http.DefaultTransport {
+		t.Errorf("Transport.Base is a %T, want a copy of http.DefaultTransport that notices dead connections", tr.Base)
 	}
 	if client.CheckRedirect != nil || client.Jar != nil || client.Timeout != 0 {
 		t.Errorf("client is no plain one: %+v", client)

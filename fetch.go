@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/authsec-go/authsec/internal/conn"
 	"github.com/authsec-go/authsec/internal/redact"
 	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/hashicorp/go-retryablehttp"
@@ -103,11 +104,7 @@ func newServer(cfg Config, base *url.URL) *server {
 // defaultEndpointTransport is for all Sources without an HTTPClient. Fetches are
 // minutes apart, so idle connections are kept only for retries.
 var defaultEndpointTransport = sync.OnceValue(func() http.RoundTripper {
-	t, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
-	}
-	t = t.Clone()
+	t := conn.New()
 	t.TLSHandshakeTimeout = attemptTimeout
 	t.IdleConnTimeout = 15 * time.Second
 	return t

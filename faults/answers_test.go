@@ -23,21 +23,24 @@ import (
 const page = "<!DOCTYPE html><html><title>Bad gateway</title>Please try again later.</html>"
 
 const (
-	otherID     = "0c4f6a52-94b1-4b0e-8a9c-55b1f4d0e6aa" // another agent's
-	strangersID = "3f1c9a77-2d0b-4c55-8e21-7a6b5c4d3e2f" // of an agent that no test is
+	otherID     = "0c4f6a52-94b1-4b0e-8a9c-55b1f4d0e6aa" // a second agent's
+	strangersID = "3f1c9a77-2d0b-4c55-8e21-7a6b5c4d3e2f" // of an agent that no test uses
 )
 
-// badAnswers are what an endpoint, or a proxy before it, may say.
+// badAnswers are what an endpoint, or a proxy in front of it, may answer.
 var badAnswers = []struct {
 	name   string
 	answer http.Handler
-	is     error // what the error is; nil: none of the package's own
-	status int   // that it tells; 0: no answer came, whole
-	asked  int   // times in one fetch
+	is     error // what errors.Is finds; nil: none of the package's errors
+	status int   // of the error; 0: no complete answer came
+	asked  int   // requests in one fetch
 }{
 	{"HTML with 502", authsectest.Answer(http.StatusBadGateway, page), nil, http.StatusBadGateway, 4},
 	{"HTML with 503", authsectest.Answer(http.StatusServiceUnavailable, page), nil, http.StatusServiceUnavailable, 4},
 	{"HTML with 504", authsectest.Answer(http.StatusGatewayTimeout, page), nil, http.StatusGatewayTimeout, 4},
+	{"HTML with 408", authsectest.Answer(http.StatusRequestTimeout, page), nil, http.StatusRequestTimeout, 4},
+	{"HTML with 524", authsectest.Answer(524, page), nil, 524, 4},
+	{"HTML with 403", authsectest.Answer(http.StatusForbidden, page), authsec.ErrInvalidResponse, http.StatusForbidden, 1},
 	{"HTML with 200", authsectest.Answer(http.StatusOK, page), authsec.ErrInvalidResponse, http.StatusOK, 1},
 	{"HTML with 404", authsectest.Answer(http.StatusNotFound, page), authsec.ErrInvalidResponse, http.StatusNotFound, 1},
 	{"truncated JSON", authsectest.Answer(http.StatusOK, `{"token":"eyJhbGciOiJ`), authsec.ErrInvalidResponse, http.StatusOK, 1},
@@ -55,8 +58,8 @@ var badAnswers = []struct {
 	{"a redirect", authsectest.Answer(http.StatusFound, page, "Location", "/login"), authsec.ErrInvalidResponse, http.StatusFound, 1},
 }
 
-// TestBadAnswersOfTheEndpoint has each answer with no token in hand, and with
-// one, over one Source after the other.
+// TestBadAnswersOfTheEndpoint gives each answer to a Source without a token, and to one
+// with a token.
 func TestBadAnswersOfTheEndpoint(t *testing.T) {
 	t.Parallel()
 	for i, bad := range badAnswers {
@@ -80,7 +83,7 @@ func TestBadAnswersOfTheEndpoint(t *testing.T) {
 			c.mustRecover(c.src.Stats().Failures)
 
 			s.auth.Fail(bad.answer)
-			_, err := c.src.Renew(context.Background(), nil)
+			_, err := c.src.Refresh(context.Background())
 			checkError(t, err, bad.is, bad.status)
 			for range 5 {
 				c.mustAnswer(call{method: http.MethodPost, send: KiB, want: KiB})
@@ -97,8 +100,8 @@ func checkError(t *testing.T, err, is error, status int) {
 	}
 }
 
-// TestAnswerThatStallsEndsWithFetchTimeout has the endpoint's header come, and
-// half of its body, and no more.
+// TestAnswerThatStallsEndsWithFetchTimeout: the endpoint sends its header and half of
+// its body, and then nothing.
 func TestAnswerThatStallsEndsWithFetchTimeout(t *testing.T) {
 	t.Parallel()
 	const fetchTimeout = time.Second
@@ -116,8 +119,12 @@ func TestAnswerThatStallsEndsWithFetchTimeout(t *testing.T) {
 			c := s.newCaller(func(cfg *callerConfig) { cfg.FetchTimeout = fetchTimeout })
 			began := time.Now()
 			o := c.do(call{})
-			if took, most := time.Since(began), fetchTimeout+schedulingAllowance; !errors.Is(o.err, context.DeadlineExceeded) || took > most {
-				t.Errorf("got error %v after %v, want the deadline's within %v", o.err, took, most)
+			var e *authsec.Error
+			if took, most := time.Since(began), fetchTimeout+schedulingAllowance; !errors.As(o.err, &e) || !e.Timeout() || took > most {
+				t.Errorf("got error %v after %v, want an *authsec.Error that is a time-out, within %v", o.err, took, most)
+			}
+			if errors.Is(o.err, context.DeadlineExceeded) {
+				t.Errorf("got error %v, which looks like the end of the caller's own context", o.err)
 			}
 			s.setFront(nil)
 			c.mustRecover(c.src.Stats().Failures)
@@ -125,8 +132,8 @@ func TestAnswerThatStallsEndsWithFetchTimeout(t *testing.T) {
 	}
 }
 
-// TestEndlessAnswerIsNotReadToItsEnd counts at the server what was taken of an
-// answer of 64 MiB.
+// TestEndlessAnswerIsNotReadToItsEnd: the server counts how much of an answer of 64 MiB
+// the client takes.
 func TestEndlessAnswerIsNotReadToItsEnd(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -134,7 +141,7 @@ func TestEndlessAnswerIsNotReadToItsEnd(t *testing.T) {
 			t.Parallel()
 			const (
 				size  = 64 * MiB
-				limit = 16 * MiB // what is read (1 MiB), and what lies in buffers between server and client
+				limit = 16 * MiB // 1 MiB that is read, and the buffers between server and client
 			)
 			s := newStack(t, w)
 			var taken atomic.Int64
@@ -153,8 +160,8 @@ func TestEndlessAnswerIsNotReadToItsEnd(t *testing.T) {
 	}
 }
 
-// aliases gives out opaque tokens, and has the API take them for the real ones:
-// a JWT's own exp can't be made wrong from outside.
+// aliases gives out opaque tokens, and makes the API accept them as the real ones: a
+// test can't change the exp in a JWT.
 type aliases struct {
 	mu   sync.Mutex
 	real map[string]string
@@ -172,7 +179,7 @@ func newAliases(s *stack) *aliases {
 	return a
 }
 
-// conceal replaces an answer's token by its alias.
+// conceal replaces an answer's token with its alias.
 func (a *aliases) conceal(fields map[string]any) {
 	token, ok := fields["token"].(string)
 	if !ok {
@@ -189,9 +196,9 @@ func (a *aliases) conceal(fields map[string]any) {
 	a.real[alias], fields["token"] = token, alias
 }
 
-// TestWrongClocks has server and client disagree by 3 hours about the time.
-// (Only the difference matters, so it is the server's that is moved.) A token
-// is used as long as it lives, and no longer.
+// TestWrongClocks: the clocks of server and client differ by 3 hours. (Only the
+// difference matters, so the test moves the server's.) A token is used as long as it
+// lives, and no longer.
 func TestWrongClocks(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -215,7 +222,7 @@ func TestWrongClocks(t *testing.T) {
 					}
 				}))
 				c := s.newCaller(func(cfg *callerConfig) { cfg.RenewBefore = time.Nanosecond })
-				fresh := 0 // requests that were surely begun and ended in the token's life
+				fresh := 0 // requests within the token's life, for certain
 				for time.Since(delegated) < life/8 {
 					c.mustAnswer(call{method: http.MethodPost, send: KiB, want: KiB})
 					fresh++
@@ -224,30 +231,30 @@ func TestWrongClocks(t *testing.T) {
 				if got := s.auth.Fetches(); got != 1 {
 					t.Errorf("the endpoint was asked %d times for %d requests, want 1", got, fresh)
 				}
-				// Date is in whole seconds, and the library takes the shortest life that it allows.
+				// Date has whole seconds. The library assumes the shortest life that is possible.
 				left := time.Until(c.src.Stats().Expiry)
 				if most := life - time.Since(delegated) + 50*time.Millisecond; left > most || left < most-2*time.Second {
 					t.Errorf("the token lives for %v more, want %v, or up to 2 s less", left, most)
 				}
-				// Past its life it goes nowhere.
+				// After that it goes nowhere.
 				time.Sleep(time.Until(delegated.Add(life)))
-				refused := s.ledger.refusals.Load()
+				rejected := s.ledger.rejections.Load()
 				if o := c.do(call{}); !errors.Is(o.err, authsec.ErrNotDelegated) || o.arrivals != 0 {
 					t.Errorf("after its expiry: got error %v, %d arrivals; want one that is ErrNotDelegated, 0", o.err, o.arrivals)
 				}
-				if got := s.ledger.refusals.Load() - refused; got != 0 {
-					t.Errorf("the API refused %d requests with the expired token, want 0", got)
+				if got := s.ledger.rejections.Load() - rejected; got != 0 {
+					t.Errorf("the API rejected %d requests with the expired token, want 0", got)
 				}
 			})
 		}
 	}
 }
 
-// cache is a cache before the endpoint, on its own server.
+// cache is an HTTP cache in front of the endpoint.
 type cache struct {
 	upstream   http.HandlerFunc
-	age        time.Duration // by which it has every answer be older
-	noAge      bool          // it does not tell Age
+	age        time.Duration // it makes every answer this much older
+	noAge      bool          // it sends no Age header
 	queryBlind bool          // it gives every agent the same answer
 	mu         sync.Mutex    // guards stored
 	stored     map[string]*cached
@@ -258,7 +265,7 @@ type cached struct {
 	answer *httptest.ResponseRecorder
 }
 
-// ServeHTTP asks upstream once for each query, and gives what it has for ever.
+// ServeHTTP asks upstream once for each query, and keeps the answer for ever.
 func (c *cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	key := r.URL.RawQuery
 	if c.queryBlind {
@@ -288,7 +295,7 @@ func (s *stack) newCache(c *cache) *cache {
 	return c
 }
 
-// TestCacheThatAgesAnswers has an answer come 30 minutes late, and for ever.
+// TestCacheThatAgesAnswers: a cache gives out an answer that is 30 minutes old, for ever.
 func TestCacheThatAgesAnswers(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -304,8 +311,8 @@ func TestCacheThatAgesAnswers(t *testing.T) {
 			if left, most := time.Until(c.src.Stats().Expiry), life-time.Since(delegated)+50*time.Millisecond; left > most || left < most-3*time.Second {
 				t.Errorf("the token lives for %v more, want %v, or up to 3 s less", left, most)
 			}
-			time.Sleep(time.Until(delegated.Add(life)))
-			// The cache still gives it out: it is known to be past its expiry.
+			// The cache still gives it out. For up to 3 s the server may have just done so.
+			time.Sleep(time.Until(delegated.Add(life + 3*time.Second)))
 			before := s.ledger.arrivals.Load()
 			if o := c.do(call{}); !errors.Is(o.err, authsec.ErrInvalidResponse) {
 				t.Errorf("after its expiry: got error %v, want one that is ErrInvalidResponse", o.err)
@@ -314,11 +321,11 @@ func TestCacheThatAgesAnswers(t *testing.T) {
 				t.Errorf("%d requests reached the API with an expired token, want 0", got)
 			}
 		})
-		// An old Date with no Age can't be told from a clock that is behind: the
-		// token is used too long. The API's 401 is then the caller's, once.
+		// An old Date without an Age looks like a clock that is behind: the token is used
+		// too long. Then the caller gets the API's 401.
 		t.Run(w.name+"/without Age", func(t *testing.T) {
 			t.Parallel()
-			const life = 5 * time.Second // of which up to one second is lost: a JWT's exp is in whole ones
+			const life = 5 * time.Second // less up to 1 s: a JWT's exp has whole seconds
 			s := newStack(t, w)
 			a := newAliases(s)
 			old := s.newCache(&cache{age: 30 * time.Minute, noAge: true})
@@ -335,15 +342,15 @@ func TestCacheThatAgesAnswers(t *testing.T) {
 					t.Errorf("got status %d, %d arrivals, error %v; want 401, 1", o.status, o.arrivals, o.err)
 				}
 			}
-			// One at once, and then one a second at most.
+			// One at once, and then at most one a second.
 			if got, most := c.src.Stats().Fetches-fetches, 2+uint64(time.Since(began)/time.Second); got > most {
-				t.Errorf("5 refusals caused %d fetches, want %d at most", got, most)
+				t.Errorf("5 rejections caused %d fetches, want at most %d", got, most)
 			}
 		})
 	}
 }
 
-// TestCacheThatIgnoresQueries has a second agent be given the first one's token.
+// TestCacheThatIgnoresQueries: a cache gives a second agent the first one's token.
 func TestCacheThatIgnoresQueries(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -367,19 +374,19 @@ func TestCacheThatIgnoresQueries(t *testing.T) {
 	}
 }
 
-// TestAPIAnswers has an API refuse requests and fail.
+// TestAPIAnswers: an API rejects requests and fails.
 func TestAPIAnswers(t *testing.T) {
 	t.Parallel()
 	const unauthorized, unavailable = http.StatusUnauthorized, http.StatusServiceUnavailable
 	tests := []struct {
 		name     string
 		statuses []int // of the first answers; the API's own follow
-		repeated int   // the status of what can be repeated
+		repeated int   // the status of requests that can be retried
 		attempts int
 	}{
 		{name: "one 503", statuses: []int{unavailable}, repeated: http.StatusOK, attempts: 2},
 		{name: "three 503s", statuses: []int{unavailable, unavailable, unavailable}, repeated: http.StatusOK, attempts: 4},
-		{name: "503s without an end", statuses: []int{unavailable, unavailable, unavailable, unavailable, unavailable}, repeated: unavailable, attempts: 4},
+		{name: "endless 503s", statuses: []int{unavailable, unavailable, unavailable, unavailable, unavailable}, repeated: unavailable, attempts: 4},
 	}
 	for _, w := range wires {
 		for _, test := range tests {
@@ -407,8 +414,8 @@ func TestAPIAnswers(t *testing.T) {
 				})
 			}
 		}
-		// A refused token is replaced, and the request sent again, whatever its
-		// method, if its body can be had again.
+		// A rejected token is replaced, and the request is sent again, whatever its
+		// method, if its body can be sent again.
 		t.Run(w.name+"/401", func(t *testing.T) {
 			t.Parallel()
 			for _, k := range calls {
@@ -419,7 +426,7 @@ func TestAPIAnswers(t *testing.T) {
 				s.auth.Delegate(authsectest.ClientID, authsectest.Delegation{})
 				k.want = KiB
 				status, arrivals := http.StatusOK, 2
-				if k.send > 0 && k.noGetBody {
+				if !k.replayable() {
 					status, arrivals = unauthorized, 1
 				}
 				if o := c.do(k); o.status != status || o.arrivals != arrivals || o.err != nil {
@@ -431,7 +438,7 @@ func TestAPIAnswers(t *testing.T) {
 				}
 			}
 		})
-		// A revocation ends the token's service, and no request is sent then.
+		// After a revocation the token is dropped, and no request is sent.
 		t.Run(w.name+"/revoked", func(t *testing.T) {
 			t.Parallel()
 			s := newStack(t, w)
@@ -450,8 +457,8 @@ func TestAPIAnswers(t *testing.T) {
 	}
 }
 
-// TestTokenIsReplacedOncePerRequest has an API refuse one request twice, with a
-// failure in between that is repeated. Another token would be there each time.
+// TestTokenIsReplacedOncePerRequest: an API rejects one request twice, with a retry after
+// a 503 in between. There would be another token each time.
 func TestTokenIsReplacedOncePerRequest(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -466,7 +473,7 @@ func TestTokenIsReplacedOncePerRequest(t *testing.T) {
 				case 1, 3:
 					s.auth.Delegate(authsectest.ClientID, authsectest.Delegation{})
 					authsectest.Answer(http.StatusUnauthorized, `{"error":"invalid_token"}`).ServeHTTP(w, r)
-				case 2: // in 2 s, when another refusal may cause another fetch
+				case 2: // a retry in 2 s, when another rejection may cause another fetch
 					authsectest.Answer(http.StatusServiceUnavailable, page, "Retry-After", "2").ServeHTTP(w, r)
 				default:
 					s.serveAuthorized(w, r)
@@ -482,12 +489,12 @@ func TestTokenIsReplacedOncePerRequest(t *testing.T) {
 	}
 }
 
-// TestOutageCausesFewFetches keeps asking through an outage with no token: each
-// failure is remembered for longer, and at least half of what is told.
+// TestOutageCausesFewFetches makes requests during an outage without a token: each
+// failure is cached for longer.
 func TestOutageCausesFewFetches(t *testing.T) {
 	t.Parallel()
-	// So long that failures which were all remembered like the first, for 1.5 s
-	// at most, would cause more fetches than the least that doubling allows.
+	// So long that without doubling, with every failure cached for at most 1.5 s, there
+	// would be more fetches than most.
 	const outage = 8 * time.Second
 	s := newStack(t, wires[0])
 	s.auth.Revoke(authsectest.ClientID)
@@ -500,7 +507,7 @@ func TestOutageCausesFewFetches(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	most, least := 1, time.Duration(0) // the k-th failure is remembered for at least half of 2^(k-1) s
+	most, least := 1, time.Duration(0) // the k-th failure is cached for at least half of 2^(k-1) s
 	for step := 500 * time.Millisecond; least+step <= time.Since(began); step *= 2 {
 		least += step
 		most++

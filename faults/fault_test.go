@@ -22,7 +22,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// proxy is a toxiproxy before a server, on an address that stays the same.
+// proxy is a toxiproxy in front of a server. Its address stays the same.
 type proxy struct {
 	testing.TB
 	addr, target string
@@ -37,9 +37,9 @@ func (s *stack) newProxy(target *host) *proxy {
 	return p
 }
 
-// set has all connections from now on suffer these toxics, and ends those that
-// there are. It takes a new toxiproxy each time: one whose toxics are changed
-// under a live connection can wait for ever.
+// set ends all connections, and applies these toxics to new ones. It makes a new
+// toxiproxy each time, because one whose toxics change under a live connection can
+// block for ever.
 func (p *proxy) set(toxics ...string) {
 	p.Helper()
 	if p.current != nil {
@@ -59,20 +59,20 @@ func (p *proxy) set(toxics ...string) {
 }
 
 const (
-	bodySize = 128 * KiB // of an answer whose body is cut
-	padSize  = 64 * KiB  // of the header of one whose header is cut
-	cutAt    = 16 * KiB  // bytes from the server, the TLS handshake's 2 KiB or so included
+	bodySize = 128 * KiB // of a response whose body is cut
+	padSize  = 64 * KiB  // of a header that is cut
+	cutAt    = 16 * KiB  // bytes from the server, including about 2 KiB of the TLS handshake
 )
 
-// networkFaults are what a network does to every connection.
+// networkFaults are faults of the network. They affect every connection.
 var networkFaults = []struct {
 	name   string
 	toxics []string
-	pad    int // bytes of the answer's header
+	pad    int // bytes of the response's header
 
-	harmless     bool // all is answered, if late
-	begins       bool // an answer begins, and its body breaks off
-	silent       bool // nothing ends but by the context
+	harmless     bool // everything is answered, but late
+	begins       bool // a response begins, and its body breaks off
+	silent       bool // only the context ends a request
 	reaches      bool // the request reaches the server over plain HTTP
 	reachesByTLS bool
 }{
@@ -96,11 +96,12 @@ var networkFaults = []struct {
 		toxics: []string{`{"type":"timeout","stream":"downstream","attributes":{"timeout":0}}`}},
 }
 
-// calls are the kinds of requests that repetition tells apart.
+// calls are the kinds of requests that retries and replays treat differently.
 var calls = []call{
 	{},
 	{method: http.MethodPut, send: 3 * KiB},
-	{method: http.MethodPut, send: 3 * KiB, noGetBody: true},
+	{method: http.MethodPut, send: maxBuffered, noGetBody: true},
+	{method: http.MethodPut, send: maxBuffered + KiB, noGetBody: true},
 	{method: http.MethodPost, send: 3 * KiB},
 	{method: http.MethodPost},
 	{method: http.MethodPost, send: 3 * KiB, key: true},
@@ -117,8 +118,8 @@ func TestNetworkFaultsToTheAPI(t *testing.T) {
 				p := s.newProxy(s.api)
 				c := s.newCaller(func(cfg *callerConfig) { cfg.api = p.addr })
 				c.mustAnswer(call{})
-				if !s.idle(s.api) { // so that each request meets the fault on a new connection
-					t.Fatal("the API has open connections still")
+				if !s.idle(s.api) { // so that each request makes a new connection, with the fault
+					t.Fatal("the API still has open connections")
 				}
 				p.set(f.toxics...)
 				for _, k := range calls {
@@ -141,12 +142,12 @@ func TestNetworkFaultsToTheAPI(t *testing.T) {
 							k, o.ok(), o.broken, o.attempts, o.arrivals, o.err, f.harmless, f.begins, attempts, arrivals)
 					}
 					if f.silent && !errors.Is(o.err, context.DeadlineExceeded) {
-						t.Errorf("%v: got error %v, want its deadline's", k, o.err)
+						t.Errorf("%v: got error %v, want that of its deadline", k, o.err)
 					}
 				}
 				p.set()
-				// The first is a GET, which a dead connection in the pool does not keep
-				// from an answer.
+				// The first is a GET, which net/http retries if the pool has a dead
+				// connection.
 				for _, k := range calls {
 					c.mustAnswer(k)
 				}
@@ -193,12 +194,12 @@ func TestNetworkFaultsToTheEndpoint(t *testing.T) {
 					}
 					return
 				}
-				// A failure is remembered for half a second at least: that is few
-				// fetches for 7 requests at once.
+				// A failure is cached for at least half a second, so these requests cause
+				// few fetches.
 				if stats.Fetches != stats.Failures || stats.Fetches > 3 {
-					t.Errorf("got %d fetches, %d failures; want as many, and 3 at most", stats.Fetches, stats.Failures)
+					t.Errorf("got %d fetches, %d failures; want the same number, at most 3", stats.Fetches, stats.Failures)
 				}
-				if f.reachesByTLS { // and so over both wires
+				if f.reachesByTLS { // on both wires
 					if got := uint64(s.auth.Fetches()); got != 4*stats.Fetches {
 						t.Errorf("the endpoint got %d requests in %d fetches, want 4 in each", got, stats.Fetches)
 					}
@@ -211,9 +212,9 @@ func TestNetworkFaultsToTheEndpoint(t *testing.T) {
 	}
 }
 
-// TestRenewEndsTheWaitAfterAFault has a failure that is remembered, and the
-// documented way not to wait for its end.
-func TestRenewEndsTheWaitAfterAFault(t *testing.T) {
+// TestRefreshAsksInSpiteOfACachedFailure: Refresh is the documented way not to wait for
+// the end of a cached failure.
+func TestRefreshAsksInSpiteOfACachedFailure(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
 		t.Run(w.name, func(t *testing.T) {
@@ -222,31 +223,31 @@ func TestRenewEndsTheWaitAfterAFault(t *testing.T) {
 			p := s.newProxy(s.endpoint)
 			p.set(networkFaults[3].toxics...)
 			c := s.newCaller(func(cfg *callerConfig) { cfg.endpoint = p.addr })
-			// Three failures in a row: the last is remembered for 2 s at least, of which
-			// one is over when Renew may ask again. It asks whatever is remembered.
+			// Three failures in a row: the last one is cached for at least 2 s. Refresh asks
+			// again after 1 s of that.
 			const failures = 3
 			for range failures {
-				if _, err := c.src.Renew(context.Background(), nil); err == nil {
-					t.Fatal("Renew: got a token through a broken network, want an error")
+				if _, err := c.src.Refresh(context.Background()); err == nil {
+					t.Fatal("Refresh: got a token through a broken network, want an error")
 				}
-				time.Sleep(time.Second) // Renew asks once a second at most
+				time.Sleep(time.Second) // Refresh asks at most once a second
 			}
 			if o := c.do(call{}); o.err == nil || c.src.Stats().Fetches != failures {
-				t.Errorf("a request after %d calls of Renew: got error %v, %d fetches; want the remembered error, %d", failures, o.err, c.src.Stats().Fetches, failures)
+				t.Errorf("a request after %d calls of Refresh: got error %v, %d fetches; want the cached error, %d", failures, o.err, c.src.Stats().Fetches, failures)
 			}
 			p.set()
 			ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 			defer cancel()
-			if _, err := c.src.Renew(ctx, nil); err != nil {
-				t.Errorf("Renew after the fault: got error %v, want a token", err)
+			if _, err := c.src.Refresh(ctx); err != nil {
+				t.Errorf("Refresh after the fault: got error %v, want a token", err)
 			}
 			c.mustAnswer(call{method: http.MethodPost, send: KiB})
 		})
 	}
 }
 
-// TestContextEndsEveryWait has a request wait for a token, and for its own
-// repetition, for much longer than its context allows.
+// TestContextEndsEveryWait: a request would wait for a token, and before a retry, much
+// longer than its context allows.
 func TestContextEndsEveryWait(t *testing.T) {
 	t.Parallel()
 	const patience = 500 * time.Millisecond
@@ -269,20 +270,20 @@ func TestContextEndsEveryWait(t *testing.T) {
 					}
 				}
 			})
-			t.Run(fmt.Sprintf("%s/%v/to repeat", w.name, ended), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/%v/before a retry", w.name, ended), func(t *testing.T) {
 				t.Parallel()
 				s := newStack(t, w)
 				c := s.newCaller(func(cfg *callerConfig) { cfg.retry = authsec.RetryPolicy{} })
-				c.mustAnswer(call{}) // so that the rest has a token and a connection
+				c.mustAnswer(call{}) // gets a token, and makes a connection
 				s.setAPIFront(func(w http.ResponseWriter, r *http.Request) {
 					authsectest.Answer(http.StatusServiceUnavailable, strings.Repeat("x", 100*KiB), "Retry-After", "9").ServeHTTP(w, r)
 				})
 				for _, k := range calls {
 					k.timeout, k.cancelled = patience, cancelled
 					o := c.do(k)
-					// What would wait beyond a deadline is not repeated: its caller has the 503.
+					// A wait that would outlast the deadline is not begun: the caller gets the 503.
 					if got := errors.Is(o.err, ended); got != (cancelled && k.repeatable()) || !got && o.status != http.StatusServiceUnavailable || o.arrivals != 1 {
-						t.Errorf("%v: got status %d, error %v, %d arrivals; want 503, or %v where it waits to repeat, 1", k, o.status, o.err, o.arrivals, ended)
+						t.Errorf("%v: got status %d, error %v, %d arrivals; want 503, or %v where it waits to retry, 1", k, o.status, o.err, o.arrivals, ended)
 					}
 				}
 			})
@@ -290,8 +291,8 @@ func TestContextEndsEveryWait(t *testing.T) {
 	}
 }
 
-// TestFetchOutlivesItsCaller has the first of many callers give up: the others
-// get the token of the one fetch that it began.
+// TestFetchOutlivesItsCaller: the first of many callers gives up. The others get the
+// token of the fetch that it began.
 func TestFetchOutlivesItsCaller(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -315,8 +316,8 @@ func TestFetchOutlivesItsCaller(t *testing.T) {
 	}
 }
 
-// TestServerKilledUnderLoad kills a server while requests are under way, and
-// starts it again on its port.
+// TestServerKilledUnderLoad kills a server during requests, and starts it again on its
+// port.
 func TestServerKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -332,7 +333,7 @@ func TestServerKilledUnderLoad(t *testing.T) {
 					}
 				}
 			})
-			c.mustAnswer(call{}) // an API's failures are not remembered
+			c.mustAnswer(call{}) // an API's failures are not cached
 		})
 		t.Run(w.name+"/endpoint", func(t *testing.T) {
 			t.Parallel()
@@ -347,15 +348,15 @@ func TestServerKilledUnderLoad(t *testing.T) {
 			}
 			c.mustRecover(c.src.Stats().Failures)
 
-			// With a good token in hand it is not missed.
+			// With a good token in service the endpoint is not needed.
 			s.endpoint.kill()
 			underLoad(c, func(k call, o outcome) {
 				if !o.ok() {
 					t.Errorf("%v with a good token: got status %d, error %v; want an answer", k, o.status, o.err)
 				}
 			}, func() {
-				if _, err := c.src.Renew(context.Background(), nil); err == nil {
-					t.Error("Renew: got no error, want one: there is no endpoint")
+				if _, err := c.src.Refresh(context.Background()); err == nil {
+					t.Error("Refresh: got no error, want one: there is no endpoint")
 				}
 			})
 			if err := s.endpoint.start(); err != nil {
@@ -365,8 +366,8 @@ func TestServerKilledUnderLoad(t *testing.T) {
 	}
 }
 
-// underLoad has 4 goroutines make all kinds of requests while the act goes on,
-// and once more after it. Each outcome is given to check, if it isn't nil.
+// underLoad makes all kinds of requests, in 4 goroutines, while act runs, and once more
+// after it. It calls check, if that is not nil, with each outcome.
 func underLoad(c *caller, check func(call, outcome), act func()) {
 	var done atomic.Bool
 	var load, arrived sync.WaitGroup
@@ -392,16 +393,15 @@ func underLoad(c *caller, check func(call, outcome), act func()) {
 		})
 	}
 	arrived.Wait()
-	defer func() { // whatever the act does
+	defer func() { // also if act fails the test
 		done.Store(true)
 		load.Wait()
 	}()
 	act()
 }
 
-// TestGoAwayUnderLoad replaces a server that shuts down gracefully: over HTTP/2
-// it sends GOAWAY. What can be repeated is answered, and nothing that arrived is
-// lost.
+// TestGoAwayUnderLoad replaces a server that shuts down gracefully: over HTTP/2 it sends
+// GOAWAY. Requests that can be repeated succeed, and none that arrived is lost.
 func TestGoAwayUnderLoad(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -429,12 +429,12 @@ func TestGoAwayUnderLoad(t *testing.T) {
 	}
 }
 
-// tlsFaults are servers with which no TLS handshake succeeds.
+// tlsFaults are servers with which every TLS handshake fails.
 var tlsFaults = []struct {
 	name        string
 	serve       func(net.Conn) // nil: the real server
 	untrusting  bool
-	connections int64 // that a request with no body makes; 0: any up to 4
+	connections int64 // that a request without a body makes; 0: 1 to 4
 }{
 	{name: "closes at once", serve: func(c net.Conn) {}},
 	{name: "closes in the handshake", serve: func(c net.Conn) { io.ReadFull(c, make([]byte, 16)) }},
@@ -448,10 +448,10 @@ var tlsFaults = []struct {
 		io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 		io.Copy(io.Discard, c)
 	}},
-	{name: "has a certificate that nobody trusts", untrusting: true, connections: 1},
+	{name: "has a certificate that is not trusted", untrusting: true, connections: 1},
 }
 
-// badServer is a TCP server in the place of a real one.
+// badServer is a TCP server in place of a real one.
 func badServer(t testing.TB, addr string, serve func(net.Conn)) (stop func(), accepted *atomic.Int64) {
 	t.Helper()
 	ln, err := listen(addr)
@@ -496,7 +496,7 @@ func TestTLSFaults(t *testing.T) {
 					c.mustAnswer(call{})
 				}
 				if !s.idle(server) {
-					t.Fatal("the server has open connections still")
+					t.Fatal("the server still has open connections")
 				}
 				accepted := &server.opened
 				back := func() {}
@@ -546,8 +546,8 @@ func TestTLSFaults(t *testing.T) {
 	}
 }
 
-// TestTokenStaysWithItsHost has the API redirect to a stranger, and the caller
-// go there itself. What a stranger gets is checked at the end of every test.
+// TestTokenStaysWithItsHost: the API redirects to a stranger, and the caller sends
+// requests there itself. Every test checks at its end what the stranger got.
 func TestTokenStaysWithItsHost(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -557,7 +557,7 @@ func TestTokenStaysWithItsHost(t *testing.T) {
 			c := s.newCaller()
 			c.mustAnswer(call{redirect: true, want: KiB})
 			c.mustAnswer(call{redirect: true, want: KiB, method: http.MethodPut, send: KiB})
-			c.api = s.stranger.addr // of the caller's requests; the Transport's Hosts stay as they are
+			c.api = s.stranger.addr // for the caller's requests; the Transport's Hosts stay as they are
 			for _, k := range calls {
 				c.mustAnswer(k)
 			}

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// trouble is what befalls all connections through a relay until it is lifted.
+// trouble is a fault of all connections through a relay, until it is lifted.
 type trouble struct {
 	kind   troubleKind
-	after  int           // bytes from the server that a connection lets pass first
-	delay  time.Duration // of each read (latency), or of each piece (drip)
+	after  int           // bytes from the server that pass before it
+	delay  time.Duration // of each read (latency) or each piece (drip)
 	lifted chan struct{}
 }
 
@@ -32,7 +32,7 @@ const (
 
 const dripSize = KiB // bytes of a piece
 
-// relay is a TCP proxy whose trouble may change while connections are under way.
+// relay is a TCP proxy whose trouble may change during connections.
 type relay struct {
 	target   string
 	listener net.Listener
@@ -57,7 +57,7 @@ func newRelay(target string) (*relay, error) {
 
 func (r *relay) addr() string { return r.listener.Addr().String() }
 
-// close ends all connections, and waits until nothing is left.
+// close ends all connections, and waits for their goroutines.
 func (r *relay) close() {
 	close(r.closed)
 	r.listener.Close()
@@ -69,7 +69,7 @@ func (r *relay) close() {
 	r.running.Wait()
 }
 
-// suffer puts trouble in force, and returns how to lift it.
+// suffer begins trouble, and returns a func that ends it.
 func (r *relay) suffer(t trouble) (lift func()) {
 	t.lifted = make(chan struct{})
 	r.trouble.Store(&t)
@@ -90,7 +90,7 @@ func (r *relay) accept() {
 	}
 }
 
-// keep reports whether the connection may live: the relay is not closed.
+// keep registers a connection. It returns false if the relay is closed.
 func (r *relay) keep(conn net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,7 +116,7 @@ func (r *relay) carry(client net.Conn) {
 		return
 	}
 	if t := r.trouble.Load(); t != nil && t.kind == garbage {
-		client.Read(make([]byte, 1)) // net/http logs what comes before it has sent something
+		client.Read(make([]byte, 1)) // net/http logs data that comes before it has sent something
 		io.WriteString(client, "SSH-2.0-OpenSSH_9.6\r\n")
 		return
 	}
@@ -134,13 +134,13 @@ func (r *relay) carry(client net.Conn) {
 	up.Wait()
 }
 
-// pump copies from one connection to the other until either ends, or trouble
-// ends them, and closes both.
+// pump copies from one connection to the other until one of them ends, or trouble ends
+// them. Then it closes both.
 func (r *relay) pump(to, from net.Conn, down bool) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 16*KiB)
-	var counted *trouble // in which passed was counted
+	var counted *trouble // since whose beginning passed counts
 	passed := 0
 	for {
 		n, err := from.Read(buf)
@@ -171,7 +171,7 @@ func (r *relay) pump(to, from net.Conn, down bool) {
 					passed += n
 					break
 				}
-				to.Write(data[:t.after-passed]) // its end follows anyway
+				to.Write(data[:t.after-passed]) // the connection ends in any case
 				if t.kind == reset {
 					to.(*net.TCPConn).SetLinger(0)
 					from.(*net.TCPConn).SetLinger(0)
@@ -188,7 +188,7 @@ func (r *relay) pump(to, from net.Conn, down bool) {
 	}
 }
 
-// pause waits, but not beyond the trouble or the relay.
+// pause waits for d, or for the end of the trouble or the relay.
 func (r *relay) pause(t *trouble, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

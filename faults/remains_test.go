@@ -18,12 +18,12 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// TestNothingStaysBehind makes rounds of requests that fail in every way, and
-// finds that the number of rounds leaves no trace.
+// TestNothingStaysBehind makes rounds of requests that fail in every way. What is left
+// after them does not depend on the number of rounds.
 func TestNothingStaysBehind(t *testing.T) {
 	const (
 		warmUp, rounds = 10, 30
-		maxOpen        = 6 // connections: one at a time, and those that are about to end
+		maxOpen        = 6 // connections: one in use, and some that are about to end
 		maxGrowth      = MiB
 	)
 	for _, w := range wires {
@@ -38,12 +38,12 @@ func TestNothingStaysBehind(t *testing.T) {
 					authsectest.Answer(http.StatusServiceUnavailable, strings.Repeat("x", 100*KiB)).ServeHTTP(w, r)
 				case 1:
 					authsectest.Answer(http.StatusUnauthorized, strings.Repeat("x", 100*KiB)).ServeHTTP(w, r)
-				case 2: // an answer that breaks off
+				case 2: // a response that breaks off
 					w.Header().Set(headerID, r.Header.Get(headerID))
 					w.WriteHeader(http.StatusOK)
 					io.Copy(w, content(r.Header.Get(headerID), 10*KiB))
 					panic(http.ErrAbortHandler)
-				case 3: // none in time
+				case 3: // no response in time
 					select {
 					case <-r.Context().Done():
 					case <-time.After(20 * time.Millisecond):
@@ -60,7 +60,7 @@ func TestNothingStaysBehind(t *testing.T) {
 						k.timeout = callTimeout
 					}
 					if o := c.do(k); o.status == http.StatusOK && o.err == nil && o.arrivals == 0 {
-						t.Errorf("%v was answered, and never arrived", k)
+						t.Errorf("%v was answered, but never arrived", k)
 					}
 					if open := s.api.open.Load(); open > maxOpen {
 						t.Errorf("the API has %d open connections, want at most %d", open, maxOpen)
@@ -82,7 +82,7 @@ func TestNothingStaysBehind(t *testing.T) {
 			}
 			heapAfter, _ := measure()
 			if left := waitForGoroutines(before); left != "" {
-				t.Errorf("after %d rounds more, %s", rounds, left)
+				t.Errorf("after %d more rounds, %s", rounds, left)
 			}
 			if heapAfter > heapBefore+maxGrowth {
 				t.Errorf("%d rounds made the heap grow from %d to %d bytes, want at most %d", rounds, heapBefore, heapAfter, heapBefore+maxGrowth)
@@ -91,9 +91,9 @@ func TestNothingStaysBehind(t *testing.T) {
 	}
 }
 
-// TestRefusedAnswersAreLetGo repeats requests whose contexts never end, so that
-// nothing but the Transport ends the answers that it did not pass on.
-func TestRefusedAnswersAreLetGo(t *testing.T) {
+// TestDiscardedResponsesEnd: the contexts of these requests never end, so only the
+// Transport can end the responses that it does not pass on.
+func TestDiscardedResponsesEnd(t *testing.T) {
 	t.Parallel()
 	const rounds, maxOpen = 20, 4
 	for _, w := range wires {
@@ -111,7 +111,7 @@ func TestRefusedAnswersAreLetGo(t *testing.T) {
 					}
 					authsectest.Answer(status, strings.Repeat("x", 4*MiB)).ServeHTTP(w, r)
 				})
-				if status == http.StatusUnauthorized { // refusals cause but one fetch at once
+				if status == http.StatusUnauthorized { // rejections cause only one fetch at once
 					s.auth.Delegate(authsectest.ClientID, authsectest.Delegation{})
 					c.mustAnswer(call{method: http.MethodPost, send: KiB, lasting: true})
 					return
@@ -127,9 +127,8 @@ func TestRefusedAnswersAreLetGo(t *testing.T) {
 	}
 }
 
-// TestStalledRefusalHoldsNothingUp has a 503 whose body never ends, and which is
-// repeated all the same.
-func TestStalledRefusalHoldsNothingUp(t *testing.T) {
+// TestEndlessBodyOfA503DelaysNoRetry: the retry does not wait for the end of a 503's body.
+func TestEndlessBodyOfA503DelaysNoRetry(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
 		t.Run(w.name, func(t *testing.T) {
@@ -155,11 +154,11 @@ func TestStalledRefusalHoldsNothingUp(t *testing.T) {
 	}
 }
 
-// TestLargeBodiesTakeNoMemory sends and gets what would not go unnoticed in memory.
+// TestLargeBodiesTakeNoMemory: the Transport does not read large bodies into memory.
 func TestLargeBodiesTakeNoMemory(t *testing.T) {
 	const (
 		size  = 32 * MiB
-		limit = 16 * MiB // garbage of two times 32 KiB buffers included
+		limit = 16 * MiB // includes the garbage of 32 KiB buffers at both ends
 	)
 	for _, w := range wires {
 		t.Run(w.name, func(t *testing.T) {
@@ -187,8 +186,7 @@ func TestLargeBodiesTakeNoMemory(t *testing.T) {
 	}
 }
 
-// TestBodiesStream has each end wait for the other's first byte before it sends
-// the rest.
+// TestBodiesStream: each end waits for the other's first byte before it sends the rest.
 func TestBodiesStream(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {

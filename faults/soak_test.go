@@ -24,32 +24,31 @@ import (
 )
 
 var (
-	soakTime = flag.Duration("soak", 5*time.Second, "how long TestSoak puts faults in")
-	soakSeed = flag.Uint64("seed", 0, "what TestSoak draws from; 0: anew each time")
+	soakTime = flag.Duration("soak", 5*time.Second, "how long TestSoak runs")
+	soakSeed = flag.Uint64("seed", 0, "the seed of TestSoak's random choices; 0: a new one")
 )
 
 const (
-	soakLife    = 6 * time.Second // of a delegation; the admin renews it each third
+	soakLife    = 6 * time.Second // of a delegation; the admin delegates again after each third
 	soakWorkers = 2               // for each Transport
-	// soakFetchTimeout is more than a fetch with no fault takes on a busy machine.
+	// soakFetchTimeout is longer than a fetch without a fault takes on a busy machine.
 	soakFetchTimeout = 8 * time.Second
 	calmEvery        = 10 * time.Second
 	soakHeapGrowth   = 8 * MiB // of what is in use after a collection
-	// A delegation stays behind in authsectest.Server: its token, of 1.3 KiB.
+	// authsectest.Server keeps each delegation's token, of 1.3 KiB.
 	soakDelegation = 4 * KiB
-	// Fetches of a Source: renewals and remembered failures are half a second
-	// apart at least, and refusals cause less than one a second.
+	// A Source's fetches: renewals and cached failures are at least half a second
+	// apart, and rejections cause less than one fetch a second.
 	maxFetchRate = 4.0 // a second
 )
 
-// TestSoak has a mixed load go through faults that are drawn at random, over
-// both wires at a time.
+// TestSoak sends a mixed load through random faults, over both wires at the same time.
 func TestSoak(t *testing.T) {
 	seed := *soakSeed
 	if seed == 0 {
 		seed = mathrand.Uint64()
 	}
-	t.Logf("to draw the same again: go test -race -run TestSoak -v -soak=%v -seed=%d", *soakTime, seed)
+	t.Logf("for the same random choices: go test -race -run TestSoak -v -soak=%v -seed=%d", *soakTime, seed)
 	before := len(goroutines())
 	t.Run("servers", func(t *testing.T) {
 		var soaks []*soak
@@ -63,7 +62,7 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// soak is one wire's servers, with relays before them.
+// soak is one wire's servers, with relays in front of them.
 type soak struct {
 	*stack
 	seed, stream uint64
@@ -72,8 +71,8 @@ type soak struct {
 	toEndpoint   *relay
 	delegations  atomic.Int64
 
-	// faulty is held for reading while a fault is in force, and loaded while a
-	// request is: who wants neither takes it for writing.
+	// faulty is read-locked during a fault, and loaded during a request. Code that wants
+	// neither write-locks it.
 	faulty, loaded sync.RWMutex
 
 	mu       sync.Mutex // guards what follows
@@ -85,7 +84,7 @@ type soak struct {
 	streaks  map[*authsec.Source]uint64
 }
 
-// agents are those of a soak. Each has a Source, and two Transports over it.
+// agents are a soak's agents. Each has a Source, and two Transports over it.
 var agents = []string{authsectest.ClientID, otherID}
 
 func newSoak(t *testing.T, w wire, seed, stream uint64) *soak {
@@ -120,7 +119,7 @@ func newSoak(t *testing.T, w wire, seed, stream uint64) *soak {
 	return k
 }
 
-// state is what a violation tells beside the request.
+// state is what is printed with a violation.
 func (k *soak) state() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -132,7 +131,7 @@ func (k *soak) delegate(agent string) {
 	k.delegations.Add(1)
 }
 
-func (k *soak) draws(what uint64) *mathrand.Rand {
+func (k *soak) random(what uint64) *mathrand.Rand {
 	return mathrand.New(mathrand.NewPCG(k.seed, k.stream<<32|what))
 }
 
@@ -140,17 +139,17 @@ func run(t *testing.T, soaks []*soak) {
 	heapStart := heap()
 	ctx, cancel := context.WithTimeout(context.Background(), *soakTime)
 	defer cancel()
-	stopped := make(chan struct{}) // of what watches and delegates, until all has recovered
+	stopped := make(chan struct{}) // ends watch and administer, once everything has recovered
 	var load, background sync.WaitGroup
 	peak, heapMiddle := 0, uint64(0)
 	for _, k := range soaks {
 		background.Go(func() { k.administer(stopped) })
 		background.Go(func() { k.watch(stopped) })
-		load.Go(func() { k.inject(ctx, k.draws(1), "API", k.apiFault) })
-		load.Go(func() { k.inject(ctx, k.draws(2), "endpoint", k.endpointFault) })
+		load.Go(func() { k.inject(ctx, k.random(1), "API", k.apiFault) })
+		load.Go(func() { k.inject(ctx, k.random(2), "endpoint", k.endpointFault) })
 		for i, c := range k.callers {
 			for j := range soakWorkers {
-				load.Go(func() { k.work(ctx, c, k.draws(uint64(100+10*i+j))) })
+				load.Go(func() { k.work(ctx, c, k.random(uint64(100+10*i+j))) })
 			}
 		}
 	}
@@ -213,7 +212,8 @@ func run(t *testing.T, soaks []*soak) {
 		peak, float64(heapStart)/MiB, float64(heapMiddle)/MiB, float64(heapEnd)/MiB)
 }
 
-// heap is what is in use after a collection. What has a finalizer takes two.
+// heap returns the bytes in use after a garbage collection. Objects with finalizers
+// need two.
 func heap() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
@@ -222,7 +222,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// wait waits, and reports whether it was not ended before.
+// wait waits for d. It returns false if ended is closed before.
 func wait(ended <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -234,7 +234,7 @@ func wait(ended <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// between draws a duration.
+// between returns a random duration.
 func between(rng *mathrand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(rng.Int64N(int64(most-least)))
 }
@@ -244,7 +244,7 @@ func pick[T any](rng *mathrand.Rand, list ...T) T { return list[rng.IntN(len(lis
 // work makes requests one after the other.
 func (k *soak) work(ctx context.Context, c *caller, rng *mathrand.Rand) {
 	for wait(ctx.Done(), between(rng, 0, 30*time.Millisecond)) {
-		request := draw(rng)
+		request := randomCall(rng)
 		k.loaded.RLock()
 		o := c.do(request)
 		k.loaded.RUnlock()
@@ -255,8 +255,8 @@ func (k *soak) work(ctx context.Context, c *caller, rng *mathrand.Rand) {
 	}
 }
 
-// draw draws a request.
-func draw(rng *mathrand.Rand) call {
+// randomCall returns a random request.
+func randomCall(rng *mathrand.Rand) call {
 	sizes := []int{0, 1, KiB, 20*KiB + 1, 200 * KiB, MiB}
 	r := call{
 		method:    pick(rng, http.MethodGet, http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPost),
@@ -275,7 +275,7 @@ func draw(rng *mathrand.Rand) call {
 	return r
 }
 
-// describe is an outcome's kind.
+// describe names an outcome's kind.
 func describe(o outcome) string {
 	var e *authsec.Error
 	switch {
@@ -301,7 +301,7 @@ func contextEnded(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
-// administer keeps the agents delegated, but for those that are revoked.
+// administer delegates to the agents again and again, unless they are revoked.
 func (k *soak) administer(stopped <-chan struct{}) {
 	for wait(stopped, soakLife/3) {
 		for _, agent := range agents {
@@ -314,8 +314,8 @@ func (k *soak) administer(stopped <-chan struct{}) {
 	}
 }
 
-// watch keeps for each Source how many fetches in a row may have failed, or
-// more: it looks now and then only.
+// watch records for each Source how many fetches in a row have failed, at most: it
+// looks only every 20 ms.
 func (k *soak) watch(stopped <-chan struct{}) {
 	type seen struct {
 		success  time.Time
@@ -334,7 +334,7 @@ func (k *soak) watch(stopped <-chan struct{}) {
 			}
 			s.latest = stats.Failures
 			if most := time.Now().Add(soakLife + time.Second); stats.Expiry.After(most) {
-				k.ledger.violate(nil, "a Source holds a token until %v, want one that was delegated: until %v at most", stats.Expiry, most)
+				k.ledger.violate(nil, "a Source has a token that expires at %v, want a delegated one: %v at most", stats.Expiry, most)
 			}
 			k.mu.Lock()
 			k.streaks[src] = s.latest - s.failures
@@ -343,28 +343,28 @@ func (k *soak) watch(stopped <-chan struct{}) {
 	}
 }
 
-// calm waits for all faults to be lifted, and has every caller be answered
-// in time. With renew, it takes the documented shortcut: at once.
-func (k *soak) calm(renew bool) {
+// calm waits until there is no fault, and checks that every caller recovers in time.
+// With refresh, it calls Refresh first, and they must recover at once.
+func (k *soak) calm(refresh bool) {
 	k.faulty.Lock()
 	defer k.faulty.Unlock()
 	var all sync.WaitGroup
 	asked := map[*authsec.Source]bool{}
 	for _, c := range k.callers {
-		if renew && !asked[c.src] {
+		if refresh && !asked[c.src] {
 			asked[c.src] = true
 			ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-			if _, err := c.src.Renew(ctx, nil); err != nil {
-				k.ledger.violate(nil, "Renew after all faults: got error %v, want a token", err)
+			if _, err := c.src.Refresh(ctx); err != nil {
+				k.ledger.violate(nil, "Refresh after all faults: got error %v, want a token", err)
 			}
 			cancel()
 		}
 		k.mu.Lock()
-		// One failure may not have been seen yet. And a token that was revoked, and
-		// whose refusals have caused many fetches already, ends with its life at last.
-		limit := max(remembered(k.streaks[c.src]+1), soakLife)
+		// watch may have missed one failure. A revoked token whose rejections have
+		// caused many fetches already may be served until it expires.
+		limit := max(maxHold(k.streaks[c.src]+1), soakLife)
 		k.mu.Unlock()
-		if renew {
+		if refresh {
 			limit = 0
 		}
 		limit += c.fetchTimeout + schedulingAllowance
@@ -374,8 +374,8 @@ func (k *soak) calm(renew bool) {
 				o := c.do(call{want: KiB})
 				if took := time.Since(began); o.ok() {
 					return
-				} else if took > limit || renew {
-					k.ledger.violate(nil, "%v after all faults (Renew called: %t): got status %d, error %v; want an answer within %v", took, renew, o.status, o.err, limit)
+				} else if took > limit || refresh {
+					k.ledger.violate(nil, "%v after all faults (Refresh called: %t): got status %d, error %v; want 200 within %v", took, refresh, o.status, o.err, limit)
 					return
 				}
 				time.Sleep(10 * time.Millisecond)
@@ -385,7 +385,7 @@ func (k *soak) calm(renew bool) {
 	all.Wait()
 }
 
-// inject puts one fault in after the other.
+// inject makes one fault after the other.
 func (k *soak) inject(ctx context.Context, rng *mathrand.Rand, where string, fault func(*mathrand.Rand) (string, func())) {
 	for wait(ctx.Done(), between(rng, 50*time.Millisecond, 700*time.Millisecond)) {
 		k.faulty.RLock()
@@ -403,7 +403,7 @@ func (k *soak) inject(ctx context.Context, rng *mathrand.Rand, where string, fau
 	}
 }
 
-// network draws trouble of a relay.
+// network makes random trouble in a relay.
 func (k *soak) network(rng *mathrand.Rand, r *relay) (string, func()) {
 	t := trouble{
 		kind:  pick(rng, latency, drip, blackHole, cut, reset, garbage),
@@ -416,7 +416,7 @@ func (k *soak) network(rng *mathrand.Rand, r *relay) (string, func()) {
 	return string(t.kind), r.suffer(t)
 }
 
-// restart ends a server, and starts it when it is lifted.
+// restart kills a server, and returns a func that starts it again.
 func (k *soak) restart(h *host) func() {
 	h.kill()
 	return func() {
@@ -429,7 +429,7 @@ func (k *soak) restart(h *host) func() {
 func (k *soak) apiFault(rng *mathrand.Rand) (string, func()) {
 	sometimes := func(answer http.Handler) func() {
 		k.setAPIFront(func(w http.ResponseWriter, r *http.Request) {
-			if mathrand.IntN(2) == 0 { // each arrival for itself: not part of the seed's draws
+			if mathrand.IntN(2) == 0 { // for each request; does not depend on the seed
 				answer.ServeHTTP(w, r)
 				return
 			}
@@ -445,7 +445,7 @@ func (k *soak) apiFault(rng *mathrand.Rand) (string, func()) {
 		if err != nil {
 			k.ledger.violate(nil, "starting the next server: %v", err)
 		}
-		return "graceful shutdown", func() { <-ended } // with an error if a request outlasted it
+		return "graceful shutdown", func() { <-ended } // its error: a request took too long
 	case 2:
 		return "503s", sometimes(authsectest.Answer(http.StatusServiceUnavailable, strings.Repeat("x", 100*KiB)))
 	case 3:
@@ -480,7 +480,7 @@ func (k *soak) endpointFault(rng *mathrand.Rand) (string, func()) {
 	return k.network(rng, k.toEndpoint)
 }
 
-// report logs what went on, and holds the fetches against their rate.
+// report logs a summary, and checks the rate of fetches.
 func (k *soak) report() {
 	var fetches, failures uint64
 	asked := map[*authsec.Source]bool{}
@@ -500,12 +500,12 @@ func (k *soak) report() {
 		total += n
 	}
 	if k.outcomes["answered"] == 0 {
-		k.Errorf("seed %d: none of %d requests was answered", k.seed, total)
+		k.Errorf("seed %d: none of %d requests succeeded", k.seed, total)
 	}
 	k.Logf("%s: %d requests: %s", k.wire.name, total, counts(k.outcomes))
 	k.Logf("%s: faults: %s", k.wire.name, counts(k.injected))
-	k.Logf("%s: %d fetches (%d failed), %d requests at the endpoint, %d arrivals at the API (%d answered 401), %d attempts beyond the first; connections opened: %d to the API, %d to the endpoint, %d to the stranger",
-		k.wire.name, fetches, failures, k.auth.Fetches(), k.ledger.arrivals.Load(), k.ledger.refusals.Load(), k.retries,
+	k.Logf("%s: %d fetches (%d failed), %d requests at the endpoint, %d arrivals at the API (%d answered 401), %d more attempts than requests; connections opened: %d to the API, %d to the endpoint, %d to the stranger",
+		k.wire.name, fetches, failures, k.auth.Fetches(), k.ledger.arrivals.Load(), k.ledger.rejections.Load(), k.retries,
 		k.api.opened.Load(), k.endpoint.opened.Load(), k.stranger.opened.Load())
 }
 

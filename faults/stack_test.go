@@ -35,18 +35,22 @@ import (
 )
 
 const (
-	// schedulingAllowance is how much later than promised a thing may happen on
-	// a busy machine under the race detector.
+	// schedulingAllowance is how late something may happen on a busy machine under the
+	// race detector.
 	schedulingAllowance = 5 * time.Second
 
-	// settleTime is how long what ends in the background may take to do so.
+	// settleTime is how long the end of something in the background may take.
 	settleTime = 15 * time.Second
 
-	// maxAttempts is how often a request is sent: RetryPolicy's default, and
+	// maxAttempts is how often a request is sent at most: RetryPolicy's default, and
 	// once more after a 401.
 	maxAttempts = 4 + 1
 
-	// parallel is how many tests run at once: most of them wait.
+	// maxBuffered is the longest body that can be sent again without GetBody:
+	// Transport.BufferBodies' default.
+	maxBuffered = 64 * KiB
+
+	// parallel is how many tests run at once. Most of them wait.
 	parallel = "8"
 
 	KiB = 1 << 10
@@ -57,7 +61,7 @@ const (
 var quick = authsec.RetryPolicy{MinBackoff: 5 * time.Millisecond, MaxBackoff: 40 * time.Millisecond}
 
 func TestMain(m *testing.M) {
-	zerologlog.Logger = zerolog.Nop() // toxiproxy's toxics log there
+	zerologlog.Logger = zerolog.Nop() // toxiproxy's toxics log to it
 	flag.Parse()
 	if err := flag.Set("test.parallel", parallel); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
@@ -72,7 +76,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// wire is how servers are reached.
+// wire is a way to reach the servers.
 type wire struct {
 	name   string
 	secure bool // over TLS, and so with HTTP/2
@@ -87,7 +91,7 @@ func (w wire) url(addr string) string {
 	return "http://" + addr
 }
 
-// identity is the servers' certificate, for 127.0.0.1, and who trusts it.
+// identity is the servers' certificate, for 127.0.0.1, and the roots to trust it.
 var identity = sync.OnceValue(func() (id struct {
 	certificate tls.Certificate
 	roots       *x509.CertPool
@@ -99,13 +103,13 @@ var identity = sync.OnceValue(func() (id struct {
 	return id
 })
 
-// host is a net/http server that can end and come back on the same port.
+// host is a net/http server that can stop and start again on the same port.
 type host struct {
 	wire    wire
 	handler http.Handler
 	addr    string
 	open    atomic.Int64 // connections
-	opened  atomic.Int64 // of all time
+	opened  atomic.Int64 // connections since the start
 	mu      sync.Mutex   // guards server
 	server  *http.Server
 	serving sync.WaitGroup
@@ -120,7 +124,7 @@ func newHost(t testing.TB, w wire, handler http.HandlerFunc) *host {
 	return h
 }
 
-// start begins to serve, on the port of the last time if there was one.
+// start starts the server, on the same port as before.
 func (h *host) start() error {
 	ln, err := listen(h.addr)
 	if err != nil {
@@ -134,7 +138,7 @@ func (h *host) start() error {
 	h.serving.Go(func() {
 		if h.wire.secure {
 			s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{identity().certificate}}
-			s.ServeTLS(ln, "", "") // its error is that it was closed
+			s.ServeTLS(ln, "", "") // its error: the server was closed
 		} else {
 			s.Serve(ln)
 		}
@@ -142,7 +146,7 @@ func (h *host) start() error {
 	return nil
 }
 
-// listen listens, if need be when another has given the port back.
+// listen waits until the port is free, and listens on it.
 func listen(addr string) (ln net.Listener, err error) {
 	for deadline := time.Now().Add(settleTime); ; time.Sleep(time.Millisecond) {
 		if ln, err = net.Listen("tcp", addr); err == nil || time.Now().After(deadline) {
@@ -161,7 +165,7 @@ func (h *host) note(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// kill closes the server and all its connections, whatever is under way.
+// kill closes the server and all its connections at once.
 func (h *host) kill() {
 	h.mu.Lock()
 	s := h.server
@@ -170,8 +174,8 @@ func (h *host) kill() {
 	h.serving.Wait()
 }
 
-// retire lets the server end its requests while the next takes over its port.
-// Over HTTP/2 its clients are sent a GOAWAY. It returns the end of the old one.
+// retire starts another server on the port, while the old one shuts down gracefully.
+// Over HTTP/2 that one sends GOAWAY. ended gets the error of its shutdown.
 func (h *host) retire() (ended chan error, err error) {
 	h.mu.Lock()
 	s := h.server
@@ -185,8 +189,8 @@ func (h *host) retire() (ended chan error, err error) {
 	return ended, h.start()
 }
 
-// stack is an AuthSec server, a protected API, and a stranger to whom the token
-// must not go.
+// stack is an AuthSec server, a protected API, and a stranger: a server that must not
+// get the token.
 type stack struct {
 	testing.TB
 	wire     wire
@@ -196,10 +200,11 @@ type stack struct {
 	stranger *host
 	ledger   ledger
 
-	// front is before the endpoint, if it isn't nil; apiFront, before the API.
+	// front, if it is not nil, is a handler in front of the endpoint; apiFront, in
+	// front of the API.
 	front, apiFront atomic.Pointer[http.HandlerFunc]
 
-	leaked  atomic.Int64 // Authorization headers where none belongs
+	leaked  atomic.Int64 // requests with an Authorization header where none belongs
 	callers []*caller
 	ids     atomic.Int64
 }
@@ -216,7 +221,7 @@ func newStack(t testing.TB, w wire) *stack {
 	return s
 }
 
-// close checks what holds of every test, and that no connection stays behind.
+// close checks what every test must satisfy, and that no connection is left.
 func (s *stack) close() {
 	for name, h := range map[string]*host{"endpoint": s.endpoint, "API": s.api, "stranger": s.stranger} {
 		if !s.idle(h) {
@@ -228,15 +233,15 @@ func (s *stack) close() {
 		s.ledger.violate(nil, "%d requests brought an Authorization header to a host where it does not belong, want 0", got)
 	}
 	if !eventually(func() bool { return s.ledger.bodies.Load() == 0 }) {
-		s.ledger.violate(nil, "%d request bodies were neither closed nor handed to Base, want 0", s.ledger.bodies.Load())
+		s.ledger.violate(nil, "%d request bodies were neither closed nor passed to Base, want 0", s.ledger.bodies.Load())
 	}
 	for _, v := range s.ledger.faults() {
 		s.Error(v)
 	}
 }
 
-// idle has all clients close their idle connections, and reports whether the
-// server has none in the end. A connection may take a moment to become idle.
+// idle makes all clients close their idle connections, and reports whether the server
+// then has none. A connection may take a moment to become idle.
 func (s *stack) idle(h *host) bool {
 	return eventually(func() bool {
 		for _, c := range s.callers {
@@ -246,7 +251,7 @@ func (s *stack) idle(h *host) bool {
 	})
 }
 
-// eventually reports whether a condition comes true before long.
+// eventually reports whether a condition becomes true within settleTime.
 func eventually(condition func() bool) bool {
 	for deadline := time.Now().Add(settleTime); ; time.Sleep(5 * time.Millisecond) {
 		if condition() {
@@ -269,10 +274,11 @@ func (s *stack) serveEndpoint(w http.ResponseWriter, r *http.Request) {
 	s.auth.Handler().ServeHTTP(w, r)
 }
 
-// setFront puts a handler before the endpoint; nil takes it away.
+// setFront puts a handler in front of the endpoint. nil removes it.
 func (s *stack) setFront(h http.HandlerFunc) { setHandler(&s.front, h) }
 
-// setAPIFront puts a handler before the API. It ends the request, or calls serve.
+// setAPIFront puts a handler in front of the API. It answers the request, or calls
+// serveAuthorized. nil removes it.
 func (s *stack) setAPIFront(h http.HandlerFunc) { setHandler(&s.apiFront, h) }
 
 func setHandler(p *atomic.Pointer[http.HandlerFunc], h http.HandlerFunc) {
@@ -283,7 +289,7 @@ func setHandler(p *atomic.Pointer[http.HandlerFunc], h http.HandlerFunc) {
 	p.Store(&h)
 }
 
-// rewritten is the endpoint's own answer with its fields and header changed.
+// rewritten answers like the endpoint, but with changed fields and header.
 func (s *stack) rewritten(change func(fields map[string]any, header http.Header)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		rec := httptest.NewRecorder()
@@ -300,13 +306,13 @@ func (s *stack) rewritten(change func(fields map[string]any, header http.Header)
 	}
 }
 
-// What a request tells the API to do, in headers.
+// Headers by which a request says what the API must do.
 const (
 	headerID       = "X-Test-Id"
 	headerSent     = "X-Test-Sent"     // bytes of the request's body
 	headerWant     = "X-Test-Want"     // bytes of the answer's body
 	headerPad      = "X-Test-Pad"      // bytes of the answer's header
-	headerRedirect = "X-Test-Redirect" // answer 307 to the stranger
+	headerRedirect = "X-Test-Redirect" // redirect to the stranger with a 307
 )
 
 func number(r *http.Request, header string) int {
@@ -317,10 +323,10 @@ func number(r *http.Request, header string) int {
 	return n
 }
 
-// serveAPI counts the request first of all, before anything is answered.
+// serveAPI counts the request before it answers.
 func (s *stack) serveAPI(w http.ResponseWriter, r *http.Request) {
 	e := s.ledger.arrived(r.Header.Get(headerID))
-	w = &refusalNoter{ResponseWriter: w, ledger: &s.ledger, entry: e}
+	w = &rejectionNoter{ResponseWriter: w, ledger: &s.ledger, entry: e}
 	if front := s.apiFront.Load(); front != nil {
 		(*front)(w, r)
 		return
@@ -332,31 +338,31 @@ func (s *stack) serveAuthorized(w http.ResponseWriter, r *http.Request) {
 	s.auth.API(http.HandlerFunc(s.answer)).ServeHTTP(w, r)
 }
 
-// refusalNoter counts a 401 before the client can see it.
-type refusalNoter struct {
+// rejectionNoter counts a 401 before the client gets it.
+type rejectionNoter struct {
 	http.ResponseWriter
 	ledger *ledger
 	entry  *entry
 }
 
-func (n *refusalNoter) WriteHeader(status int) {
+func (n *rejectionNoter) WriteHeader(status int) {
 	if status == http.StatusUnauthorized {
-		n.ledger.refused(n.entry)
+		n.ledger.reject(n.entry)
 	}
 	n.entry.note("answered %d", status)
 	n.ResponseWriter.WriteHeader(status)
 }
 
-func (n *refusalNoter) Unwrap() http.ResponseWriter { return n.ResponseWriter }
+func (n *rejectionNoter) Unwrap() http.ResponseWriter { return n.ResponseWriter }
 
-// answer verifies the body that came and gives the one that was asked for.
+// answer verifies the request's body, and sends the body that the request wants.
 func (s *stack) answer(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get(headerID)
 	err := verify(r.Body, id, number(r, headerSent))
 	switch {
 	case errors.Is(err, errOther):
-		s.ledger.violate(s.ledger.find(id), "the API got another body than was sent: %v", err)
-	case err != nil: // it broke off on the way
+		s.ledger.violate(s.ledger.find(id), "the API got another body than the one that was sent: %v", err)
+	case err != nil: // the connection broke
 		panic(http.ErrAbortHandler)
 	}
 	if r.Header.Get(headerRedirect) != "" {
@@ -368,7 +374,7 @@ func (s *stack) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	want := number(r, headerWant)
 	w.Header().Set(headerID, id)
-	if want%2 == 0 { // odd sizes go without a length: chunked, where HTTP has chunks
+	if want%2 == 0 { // odd sizes have no Content-Length: HTTP/1.1 sends them in chunks
 		w.Header().Set("Content-Length", strconv.Itoa(want))
 	}
 	w.WriteHeader(http.StatusOK)
@@ -384,15 +390,15 @@ func (s *stack) serveStranger(w http.ResponseWriter, r *http.Request) {
 	io.Copy(w, content(id, number(r, headerWant))) // fails only if the client has gone
 }
 
-// content is n bytes that no other ID has.
+// content is n bytes that differ for each ID.
 func content(id string, n int) io.Reader {
 	return io.LimitReader(mathrand.NewChaCha8(sha256.Sum256([]byte(id))), int64(n))
 }
 
 var errOther = errors.New("other content")
 
-// verify reads a body to its end. Its error is errOther if there is one, and
-// what is wrong with it, or else what broke it off.
+// verify reads a body to its end. Its error is errOther if the body has other content
+// than it should, or else the error of reading it.
 func verify(body io.Reader, id string, n int) error {
 	got, want := make([]byte, 32*KiB), make([]byte, 32*KiB)
 	expected := content(id, n)
@@ -416,39 +422,40 @@ func verify(body io.Reader, id string, n int) error {
 	}
 }
 
-// ledger is what is known of the requests under way.
+// ledger is what the servers and the callers know of the requests.
 type ledger struct {
-	mu       sync.Mutex // guards what follows, and the entries
-	flying   map[string]*entry
-	ended    [4096]*entry // the last to end: a request may arrive after its caller has gone
-	next     int
-	wrong    []string
-	inForce  func() string // what a violation tells beside the request; nil: nothing
-	arrivals atomic.Int64
-	refusals atomic.Int64
-	bodies   atomic.Int64 // of requests, opened, and neither closed nor handed to Base
+	mu         sync.Mutex // guards the fields up to inForce, and the entries
+	flying     map[string]*entry
+	ended      [4096]*entry // the latest to end: a request may arrive after its caller has given up
+	next       int
+	wrong      []string
+	inForce    func() string // what else to print with a violation; nil: nothing
+	arrivals   atomic.Int64
+	rejections atomic.Int64
+	bodies     atomic.Int64 // of requests, opened, and neither closed nor passed to Base
 }
 
 // entry is one request. Its counts are guarded by the ledger.
 type entry struct {
 	id       string
 	once     bool // it is not idempotent
+	buffered bool // the Transport reads its body, and closes it, before it sends
 	began    time.Time
 	arrivals int // at the API
-	refused  int // of them, with a 401
+	rejected int // of them, with a 401
 
 	mu       sync.Mutex   // guards what follows
 	attempts int          // that the Transport made
-	body     *requestBody // that was opened last; nil: none was
+	body     *requestBody // opened last; nil: none
 	history  []string
 }
 
 const (
-	maxHistory    = 40 // events told of one request
+	maxHistory    = 40 // events of one request that are printed
 	maxViolations = 20
 )
 
-// handOver takes note that the body which was opened last is net/http's now.
+// handOver notes that Base has the body that was opened last, and must close it.
 func (e *entry) handOver() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -471,7 +478,7 @@ func (l *ledger) begin(e *entry) {
 	l.flying[e.id] = e
 }
 
-// end forgets a request, but for the counts of the last few.
+// end forgets a request. It keeps the counts of the latest ones.
 func (l *ledger) end(e *entry) {
 	e.mu.Lock()
 	e.history = nil
@@ -497,24 +504,24 @@ func (l *ledger) arrived(id string) *entry {
 	e := l.flying[id]
 	if e == nil {
 		l.mu.Unlock()
-		return &entry{id: id, began: time.Now()} // it ended long ago
+		return &entry{id: id, began: time.Now()} // it ended long before
 	}
 	e.arrivals++
-	twice := e.once && e.arrivals-e.refused > 1
-	arrivals, refused := e.arrivals, e.refused
+	twice := e.once && e.arrivals-e.rejected > 1
+	arrivals, rejected := e.arrivals, e.rejected
 	l.mu.Unlock()
 	e.note("arrived at the API")
 	if twice {
-		l.violate(e, "a request that is not idempotent arrived %d times, of which a 401 refused %d: want 1 more at most", arrivals, refused)
+		l.violate(e, "a request that is not idempotent arrived %d times, %d of them rejected with a 401: want at most 1 more", arrivals, rejected)
 	}
 	return e
 }
 
-func (l *ledger) refused(e *entry) {
-	l.refusals.Add(1)
+func (l *ledger) reject(e *entry) {
+	l.rejections.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.refused++
+	e.rejected++
 }
 
 func (l *ledger) violate(e *entry, format string, args ...any) {
@@ -540,14 +547,14 @@ func (l *ledger) faults() []string {
 	return append([]string(nil), l.wrong...)
 }
 
-// caller is a client of the library: a Source and a Transport over it.
+// caller is a user of the library: a Source and a Transport over it.
 type caller struct {
 	*stack
 	src          *authsec.Source
 	client       *http.Client
 	base         *http.Transport // to APIs
 	endpointBase *http.Transport // to the endpoint
-	api          string          // the address of the API, or of what leads to it
+	api          string          // the address of the API, or of a proxy in front of it
 	fetchTimeout time.Duration
 }
 
@@ -557,12 +564,12 @@ type callerConfig struct {
 	authsec.Config
 	endpoint, api string // addresses
 	untrusting    bool
-	source        *caller // whose Source is used
+	source        *caller // its Source is used; nil: a new one
 	retry         authsec.RetryPolicy
 }
 
-// newCaller makes a client that goes straight to the servers, if no option
-// says another way.
+// newCaller makes a caller that reaches the servers directly, unless an option says
+// otherwise.
 func (s *stack) newCaller(options ...callerOption) *caller {
 	s.Helper()
 	cfg := callerConfig{endpoint: s.endpoint.addr, api: s.api.addr, retry: quick}
@@ -586,7 +593,6 @@ func (s *stack) newCaller(options ...callerOption) *caller {
 	} else {
 		cfg.BaseURL = s.wire.url(cfg.endpoint)
 		cfg.HTTPClient = &http.Client{Transport: c.endpointBase}
-		cfg.FailFast = true // what a caller is told is what the tests look at
 		var err error
 		if c.src, err = authsec.NewSource(cfg.Config); err != nil {
 			s.Fatalf("NewSource: got error %v, want none", err)
@@ -602,16 +608,17 @@ func (s *stack) newCaller(options ...callerOption) *caller {
 	return c
 }
 
-// close gives back the idle connections: with nothing under way, all of them.
+// close closes the idle connections: all of them, if no request is under way.
 func (c *caller) close() {
 	c.client.CloseIdleConnections()
 	c.base.CloseIdleConnections()
 	c.endpointBase.CloseIdleConnections()
 }
 
-// attemptNoter counts the attempts that a Transport makes. The bodies that it is
-// handed, and those that net/http then opens, are net/http's to close. (Over
-// HTTP/2 it does not close one that it was about to send when a GOAWAY came.)
+// attemptNoter counts the attempts that a Transport makes. net/http must close the
+// bodies that it gets, and those that it opens. (Over HTTP/2 it does not close one that
+// it was about to send when a GOAWAY came.) The Transport must close a body that it
+// reads itself.
 type attemptNoter struct{ *http.Transport }
 
 type entryKey struct{}
@@ -621,8 +628,8 @@ func (n attemptNoter) RoundTrip(req *http.Request) (*http.Response, error) {
 	e.mu.Lock()
 	e.attempts++
 	e.mu.Unlock()
-	if req.Body != nil && req.Body != http.NoBody {
-		e.handOver() // the Transport hands over what it opened last
+	if req.Body != nil && req.Body != http.NoBody && !e.buffered {
+		e.handOver() // req.Body is the one that was opened last
 		req = req.WithContext(req.Context())
 		if getBody := req.GetBody; getBody != nil {
 			req.GetBody = func() (io.ReadCloser, error) {
@@ -641,7 +648,7 @@ func (n attemptNoter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// call is a request to be made.
+// call is a request to make.
 type call struct {
 	method    string // "": GET
 	send      int    // bytes of its body
@@ -651,15 +658,18 @@ type call struct {
 	pad       int  // bytes of the answer's header
 	redirect  bool // to the stranger
 	timeout   time.Duration
-	cancelled bool // after timeout, with no deadline that tells of it before
-	lasting   bool // the context does not end, not even with the request: it cleans nothing up
+	cancelled bool // after timeout, without a deadline that announces it
+	lasting   bool // the context never ends, so it cleans nothing up
 }
 
-// once reports whether the request may not be repeated.
+// once reports whether the request may be sent only once.
 func (c call) once() bool { return c.method == http.MethodPost && !c.key }
 
-// repeatable reports whether the request may be repeated and can be.
-func (c call) repeatable() bool { return !c.once() && (c.send == 0 || !c.noGetBody) }
+// replayable reports whether the request's body can be sent again.
+func (c call) replayable() bool { return !c.noGetBody || c.send <= maxBuffered }
+
+// repeatable reports whether the request may and can be retried.
+func (c call) repeatable() bool { return !c.once() && c.replayable() }
 
 func (c call) String() string {
 	text := c.method
@@ -670,7 +680,9 @@ func (c call) String() string {
 		text += "+Key"
 	}
 	if c.send > 0 {
-		text += "+Body"
+		if text += "+Body"; c.send > maxBuffered {
+			text += ">64KiB"
+		}
 		if c.noGetBody {
 			text += "-GetBody"
 		}
@@ -678,22 +690,22 @@ func (c call) String() string {
 	return text
 }
 
-// outcome is what became of a request.
+// outcome is a request's result.
 type outcome struct {
-	status   int // 0: no answer
+	status   int // 0: no response
 	err      error
-	broken   bool // the answer's body broke off with err
+	broken   bool // the response's body broke off with err
 	arrivals int
 	attempts int
 }
 
-// ok reports whether an answer came, whole.
+// ok reports whether a complete response came.
 func (o outcome) ok() bool { return o.status == http.StatusOK && o.err == nil }
 
 const callTimeout = 10 * time.Second
 
-// do makes the request, reads the answer to its end, and holds it against what
-// must always be so.
+// do makes the request, reads the response to its end, and checks what must always be
+// so.
 func (c *caller) do(k call) outcome {
 	if k.timeout == 0 {
 		k.timeout = callTimeout
@@ -710,12 +722,12 @@ func (c *caller) do(k call) outcome {
 		defer timer.Stop()
 	}
 	defer cancel()
-	e := &entry{id: fmt.Sprint("request-", c.ids.Add(1)), once: k.once(), began: time.Now()}
+	e := &entry{id: fmt.Sprint("request-", c.ids.Add(1)), once: k.once(), buffered: k.noGetBody && k.send <= maxBuffered, began: time.Now()}
 	e.note("%v, %d bytes sent, %d wanted, %v allowed", k, k.send, k.want, k.timeout)
 	c.ledger.begin(e)
 	defer c.ledger.end(e)
 
-	o := c.exchange(context.WithValue(ctx, entryKey{}, e), k, e)
+	o := c.send(context.WithValue(ctx, entryKey{}, e), k, e)
 	took := time.Since(e.began)
 	e.note("ended: status %d, error %v", o.status, o.err)
 	c.ledger.mu.Lock()
@@ -730,7 +742,7 @@ func (c *caller) do(k call) outcome {
 	}
 	limit := maxAttempts
 	if !k.repeatable() {
-		limit = 2 // the other after a 401
+		limit = 2 // one after a 401
 	}
 	if k.redirect {
 		limit += maxAttempts
@@ -741,7 +753,7 @@ func (c *caller) do(k call) outcome {
 	return o
 }
 
-func (c *caller) exchange(ctx context.Context, k call, e *entry) outcome {
+func (c *caller) send(ctx context.Context, k call, e *entry) outcome {
 	req, err := http.NewRequestWithContext(ctx, k.method, c.wire.url(c.api), nil)
 	if err != nil {
 		return outcome{err: err}
@@ -782,20 +794,20 @@ func (c *caller) exchange(ctx context.Context, k call, e *entry) outcome {
 		return o
 	}
 	if got := resp.Header.Get(headerID); got != e.id {
-		c.ledger.violate(e, "the answer is for request %q, want %q", got, e.id)
+		c.ledger.violate(e, "the response is for request %q, want %q", got, e.id)
 	}
 	o.err = verify(resp.Body, e.id, k.want)
 	o.broken = o.err != nil
 	if errors.Is(o.err, errOther) {
-		c.ledger.violate(e, "an answer was cut short, or is another's: %v", o.err)
+		c.ledger.violate(e, "a response was cut short, or is another's: %v", o.err)
 	}
 	return o
 }
 
-// requestBody is a body that somebody has to close.
+// requestBody is a body that must be closed or passed to Base.
 type requestBody struct {
 	io.Reader
-	handOver func() // it is somebody else's now, or closed
+	handOver func() // at its end: it is closed, or Base has it
 }
 
 func (b *requestBody) Close() error {
@@ -803,17 +815,17 @@ func (b *requestBody) Close() error {
 	return nil
 }
 
-// mustAnswer makes a request that has to succeed.
+// mustAnswer makes a request that must succeed.
 func (c *caller) mustAnswer(k call) {
 	c.Helper()
 	if o := c.do(k); !o.ok() {
-		c.Errorf("%v: got status %d, error %v; want 200 and the whole answer", k, o.status, o.err)
+		c.Errorf("%v: got status %d, error %v; want 200 and the complete response", k, o.status, o.err)
 	}
 }
 
-// remembered is for how long a failure is remembered at most, after so many
-// failed fetches: 1 s, doubling to 1 minute, give or take half.
-func remembered(failures uint64) time.Duration {
+// maxHold is how long a failure is cached at most, after so many failed fetches in a
+// row: 1 s, doubling to 1 minute, with ±50 % jitter.
+func maxHold(failures uint64) time.Duration {
 	if failures == 0 {
 		return 0
 	}
@@ -821,12 +833,12 @@ func remembered(failures uint64) time.Duration {
 	return wait + wait/2
 }
 
-// mustRecover makes requests until one is answered, which has to be as soon as
-// so many failed fetches in a row allow.
+// mustRecover makes requests until one succeeds. That must be as soon as the number of
+// failed fetches in a row allows.
 func (c *caller) mustRecover(failures uint64) {
 	c.Helper()
 	began := time.Now()
-	limit := remembered(failures) + schedulingAllowance
+	limit := maxHold(failures) + schedulingAllowance
 	for {
 		o := c.do(call{want: KiB})
 		switch took := time.Since(began); {
@@ -840,8 +852,8 @@ func (c *caller) mustRecover(failures uint64) {
 	}
 }
 
-// goroutines are the stacks of all that run, but for those that toxiproxy
-// leaves behind, and the testing package's own.
+// goroutines returns the stacks of all goroutines, except those that toxiproxy leaves
+// behind and those of the testing package.
 func goroutines() []string {
 	buf := make([]byte, 64*KiB)
 	for {
@@ -861,8 +873,8 @@ func goroutines() []string {
 	return stacks
 }
 
-// waitForGoroutines waits until no more than so many run. It returns what is
-// wrong otherwise.
+// waitForGoroutines waits until at most limit goroutines run. If they do not end, it
+// returns a message.
 func waitForGoroutines(limit int) string {
 	var left []string
 	if eventually(func() bool { left = goroutines(); return len(left) <= limit }) {

@@ -1,35 +1,35 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package otelmetrics has OpenTelemetry observe a Source.
+// Package otelmetrics makes OpenTelemetry metrics of an [authsec.Source].
 //
 //	src, err := authsec.NewSource(cfg)
 //	reg, err := otelmetrics.Register(src,
 //		otelmetrics.WithAttributes(attribute.String("gen_ai.agent.name", "billing")))
 //	defer reg.Unregister()
 //
-// Each collection reads [authsec.Source.Stats] once. Requests do nothing for it.
+// Each collection calls [authsec.Source.Stats] once. Adds no per-request cost.
 //
-//	instrument                      unit       kind     of Stats
-//	authsec.token.expiry.timestamp  s          gauge    Expiry, in seconds since 1970; 0: no token
-//	authsec.token.fetches           {fetch}    counter  Fetches
-//	authsec.token.fetch.failures    {failure}  counter  Failures
-//	authsec.token.renewals          {renewal}  counter  Renewals
-//	authsec.token.refusals          {refusal}  counter  Refusals
-//	authsec.cache.lookups           {lookup}   counter  CacheHits and CacheMisses, by authsec.cache.result: hit or miss
-//	authsec.cache.rejects           {reject}   counter  CacheRejects
-//	authsec.cache.failures          {failure}  counter  CacheFailures
+//	instrument                      unit         kind     field of Stats
+//	authsec.token.expiry.timestamp  s            gauge    Expiry, in seconds since 1970; 0: no token
+//	authsec.token.fetches           {fetch}      counter  Fetches
+//	authsec.token.fetch.failures    {failure}    counter  Failures
+//	authsec.token.renewals          {renewal}    counter  Renewals
+//	authsec.token.rejections        {rejection}  counter  Rejections
+//	authsec.cache.lookups           {lookup}     counter  Cache.Hits and Cache.Misses, by authsec.cache.result: hit or miss
+//	authsec.cache.rejects           {reject}     counter  Cache.Rejects
+//	authsec.cache.failures          {failure}    counter  Cache.Failures
 //
-// A Source without a Cache has zeros for the last three. With one, failures of
-// other processes are taken from it too, so fetch.failures is no part of fetches.
+// Without a Cache, the last three are 0. With one, fetch.failures includes failures
+// that another process was answered and that the cache passed on. Those are not
+// part of fetches.
 //
-// The expiry is a moment and not the time that is left: it stays true until it is
-// looked at, however long after the collection that is. It is 0 without a token,
-// so that a Source without one can be told from one that is not observed. An
-// alert on an expiry that comes near leaves 0 out: a Source that nobody calls
-// has no token either, in the end.
+// The expiry is a point in time, not the time that is left: it stays correct
+// between two collections. It is 0 without a token, which tells such a Source
+// from one that is not observed. An alert on a near expiry must leave out 0: the
+// token of a Source that nobody calls expires and is not renewed.
 //
-// A Prometheus exporter makes of the names of the token's instruments those that
+// A Prometheus exporter gives the token's instruments the names that
 // "authsec proxy" has under /metrics, such as authsec_token_fetches_total and
 // authsec_token_expiry_timestamp_seconds.
 package otelmetrics

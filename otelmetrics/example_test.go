@@ -16,8 +16,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// A program has an exporter's reader in place of this one, and asks for its
-// Config with authsec.ConfigFromEnv.
+// A real program uses an exporter's reader in place of this one, and gets its
+// Config from authsec.ConfigFromEnv.
 func ExampleRegister() {
 	srv := authsectest.NewServer()
 	defer srv.Close()
@@ -35,7 +35,7 @@ func ExampleRegister() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer reg.Unregister() // for a Source that is done with before the program is
+	defer reg.Unregister()
 
 	if _, err := src.Token(); err != nil {
 		log.Fatal(err)

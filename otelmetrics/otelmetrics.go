@@ -17,7 +17,7 @@ import (
 // scope is the instrumentation scope's name.
 const scope = "github.com/authsec-go/authsec/otelmetrics"
 
-// Option changes what Register does. Its zero value, nil, changes nothing.
+// Option changes what [Register] does. nil changes nothing.
 type Option func(*config)
 
 type config struct {
@@ -25,26 +25,26 @@ type config struct {
 	attrs    []attribute.KeyValue
 }
 
-// WithMeterProvider has p provide the meter. nil: the global one, also where that
-// is set after Register.
+// WithMeterProvider sets the provider of the meter. nil: the global one, even if it
+// is set after [Register].
 func WithMeterProvider(p metric.MeterProvider) Option {
 	return func(c *config) { c.provider = p }
 }
 
-// WithAttributes adds attributes to all that is observed. Those of all calls
-// count; of one key, the last.
+// WithAttributes adds attributes to every observation. It may be used several
+// times. The last value for a key wins.
 //
-// Give each of a process' Sources a set of its own, such as the agent's name:
-// the SDK adds up the counters of those with the same, and has the expiry of any
-// one of them. The client ID does not belong there: older servers give the token
-// to whoever has it.
+// Give each Source of a process a different set, such as the agent's name. For
+// Sources with the same set, the SDK adds up the counters and keeps only one
+// expiry. Do not use the client ID: older servers give the token to anybody who
+// knows it.
 func WithAttributes(attrs ...attribute.KeyValue) Option {
 	return func(c *config) { c.attrs = append(c.attrs, attrs...) }
 }
 
-// Register has the instruments of this package observe src, until the returned
-// registration's Unregister. It does not ask for a token. It fails if src is nil,
-// an attribute has no key, or the meter makes no such instruments.
+// Register observes src with this package's instruments, until the returned
+// registration's Unregister is called. It does not ask for a token. It fails if src
+// is nil, if an attribute has no key, or if the meter can't make the instruments.
 func Register(src *authsec.Source, opts ...Option) (metric.Registration, error) {
 	if src == nil {
 		return nil, errors.New("otelmetrics: Register: src is nil")
@@ -75,15 +75,15 @@ func register(stats func() authsec.Stats, opts []Option) (metric.Registration, e
 		return i
 	}
 	expiry, err := meter.Float64ObservableGauge("authsec.token.expiry.timestamp", metric.WithUnit("s"),
-		metric.WithDescription("When the token in hand expires, in seconds since 1970; 0 if there is none."))
+		metric.WithDescription("When the token in service expires, in seconds since 1970; 0 if there is none."))
 	faults = append(faults, err)
-	fetches := counter("authsec.token.fetches", "{fetch}", "Times that the AuthSec server was asked for the token.")
-	fetchFailures := counter("authsec.token.fetch.failures", "{failure}", "Times that a fetch brought no usable token.")
-	renewals := counter("authsec.token.renewals", "{renewal}", "Times that another token took the place of a good one.")
-	refusals := counter("authsec.token.refusals", "{refusal}", "Tokens that an API refused.")
-	lookups := counter("authsec.cache.lookups", "{lookup}", "Fetches that looked into the cache, by whether it had their result.")
-	rejects := counter("authsec.cache.rejects", "{reject}", "Entries of the cache that were not used.")
-	cacheFailures := counter("authsec.cache.failures", "{failure}", "Uses of the cache that failed.")
+	fetches := counter("authsec.token.fetches", "{fetch}", "Fetches that asked the AuthSec server; the retries within one are not counted.")
+	fetchFailures := counter("authsec.token.fetch.failures", "{failure}", "Fetches that brought no usable token.")
+	renewals := counter("authsec.token.renewals", "{renewal}", "Times that another token replaced one that was still good.")
+	rejections := counter("authsec.token.rejections", "{rejection}", "Tokens that an API rejected.")
+	lookups := counter("authsec.cache.lookups", "{lookup}", "Fetches that looked into the cache, by whether the cache answered them.")
+	rejects := counter("authsec.cache.rejects", "{reject}", "Cache entries that were not used.")
+	cacheFailures := counter("authsec.cache.failures", "{failure}", "Uses of the cache that failed or took too long.")
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("otelmetrics: %w", err)
 	}
@@ -101,13 +101,13 @@ func register(stats func() authsec.Stats, opts []Option) (metric.Registration, e
 		o.ObserveInt64(fetches, int64(s.Fetches), attrs)
 		o.ObserveInt64(fetchFailures, int64(s.Failures), attrs)
 		o.ObserveInt64(renewals, int64(s.Renewals), attrs)
-		o.ObserveInt64(refusals, int64(s.Refusals), attrs)
-		o.ObserveInt64(lookups, int64(s.CacheHits), attrs, hit)
-		o.ObserveInt64(lookups, int64(s.CacheMisses), attrs, miss)
-		o.ObserveInt64(rejects, int64(s.CacheRejects), attrs)
-		o.ObserveInt64(cacheFailures, int64(s.CacheFailures), attrs)
+		o.ObserveInt64(rejections, int64(s.Rejections), attrs)
+		o.ObserveInt64(lookups, int64(s.Cache.Hits), attrs, hit)
+		o.ObserveInt64(lookups, int64(s.Cache.Misses), attrs, miss)
+		o.ObserveInt64(rejects, int64(s.Cache.Rejects), attrs)
+		o.ObserveInt64(cacheFailures, int64(s.Cache.Failures), attrs)
 		return nil
-	}, expiry, fetches, fetchFailures, renewals, refusals, lookups, rejects, cacheFailures)
+	}, expiry, fetches, fetchFailures, renewals, rejections, lookups, rejects, cacheFailures)
 	if err != nil {
 		return nil, fmt.Errorf("otelmetrics: %w", err)
 	}

@@ -16,15 +16,16 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 )
 
-// Each instrument has its own number of one Stats, whatever the number.
+// Each instrument has its own field of one Stats. Names and units are an interface
+// to dashboards and alerts: they are written out here, and must not change.
 func TestEachInstrumentHasItsStat(t *testing.T) {
 	reads := 0
 	stats := func() authsec.Stats {
 		reads++
 		return authsec.Stats{
 			Expiry:  time.Date(2026, 5, 21, 9, 25, 36, 250_000_000, time.FixedZone("", 2*60*60)),
-			Fetches: 1, Failures: 2, Renewals: 3, Refusals: 4,
-			CacheHits: 5, CacheMisses: 6, CacheRejects: 7, CacheFailures: 8,
+			Fetches: 1, Failures: 2, Renewals: 3, Rejections: 4,
+			Cache: authsec.CacheStats{Hits: 5, Misses: 6, Rejects: 7, Failures: 8},
 		}
 	}
 	reader := metric.NewManualReader()
@@ -66,7 +67,7 @@ func TestEachInstrumentHasItsStat(t *testing.T) {
 		{Name: "authsec.token.fetches", Unit: "{fetch}", Data: sum(point(1))},
 		{Name: "authsec.token.fetch.failures", Unit: "{failure}", Data: sum(point(2))},
 		{Name: "authsec.token.renewals", Unit: "{renewal}", Data: sum(point(3))},
-		{Name: "authsec.token.refusals", Unit: "{refusal}", Data: sum(point(4))},
+		{Name: "authsec.token.rejections", Unit: "{rejection}", Data: sum(point(4))},
 		{Name: "authsec.cache.lookups", Unit: "{lookup}", Data: sum(point(5, result("hit")), point(6, result("miss")))},
 		{Name: "authsec.cache.rejects", Unit: "{reject}", Data: sum(point(7))},
 		{Name: "authsec.cache.failures", Unit: "{failure}", Data: sum(point(8))},
@@ -87,7 +88,7 @@ func TestEachInstrumentHasItsStat(t *testing.T) {
 	}
 }
 
-// The table in doc.go has all instruments, in their order, and no other.
+// The table in doc.go lists all instruments in their order, and no others.
 func TestDocListsInstruments(t *testing.T) {
 	reader := metric.NewManualReader()
 	_, err := register(func() authsec.Stats { return authsec.Stats{} }, []Option{

@@ -32,7 +32,7 @@ const (
 	fetches   = "authsec.token.fetches"
 	failures  = "authsec.token.fetch.failures"
 	renewals  = "authsec.token.renewals"
-	refusals  = "authsec.token.refusals"
+	rejected  = "authsec.token.rejections"
 	hits      = "authsec.cache.lookups hit"
 	misses    = "authsec.cache.lookups miss"
 	rejects   = "authsec.cache.rejects"
@@ -68,8 +68,8 @@ func (c collector) collect(t *testing.T) metricdata.ResourceMetrics {
 	return collected
 }
 
-// values are those of an agent: by the instrument's name, and the cache's result
-// where there is one. "" is the agent without attributes.
+// values returns an agent's values by the instrument's name, and the cache's result
+// if there is one. "" is the agent without attributes.
 func (c collector) values(t *testing.T, agent string) map[string]float64 {
 	t.Helper()
 	values := map[string]float64{}
@@ -104,11 +104,11 @@ func (c collector) values(t *testing.T, agent string) map[string]float64 {
 	return values
 }
 
-// check compares an agent's values but for the expiry. Those that want does not
-// name are to be 0.
+// check compares all values of an agent except the expiry. Those that want does
+// not name must be 0.
 func (c collector) check(t *testing.T, agent string, want map[string]float64) {
 	t.Helper()
-	all := map[string]float64{fetches: 0, failures: 0, renewals: 0, refusals: 0, hits: 0, misses: 0, rejects: 0, cacheFail: 0}
+	all := map[string]float64{fetches: 0, failures: 0, renewals: 0, rejected: 0, hits: 0, misses: 0, rejects: 0, cacheFail: 0}
 	maps.Copy(all, want)
 	got := c.values(t, agent)
 	delete(got, expiry)
@@ -154,13 +154,17 @@ func (m *memory) Delete(_ context.Context, key string) error {
 	return nil
 }
 
-// spoil has no entry open any more.
+// spoil cuts a byte off each entry, so that it does not decrypt.
 func (m *memory) spoil() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for key, data := range m.entries {
 		m.entries[key] = data[:len(data)-1]
 	}
+}
+
+func shared(store authsec.Cache) *authsec.CacheConfig {
+	return &authsec.CacheConfig{Store: store, Keys: authsec.NewCacheKeys(make([]byte, 32))}
 }
 
 func newSource(t *testing.T, cfg authsec.Config) *authsec.Source {
@@ -187,7 +191,7 @@ func TestTokenLife(t *testing.T) {
 		expires := func(want float64) {
 			t.Helper()
 			if got := c.values(t, "")[expiry]; math.Abs(got-want) > 1 {
-				t.Errorf("%s is %.3f, want %.3f give or take 1", expiry, got, want)
+				t.Errorf("%s is %.3f, want %.3f ± 1", expiry, got, want)
 			}
 		}
 
@@ -203,7 +207,7 @@ func TestTokenLife(t *testing.T) {
 		c.check(t, "", map[string]float64{fetches: 1, failures: 1})
 		expires(0)
 
-		time.Sleep(5 * time.Minute) // no failure is remembered so long
+		time.Sleep(5 * time.Minute) // no failure is cached for so long
 		first := srv.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: time.Hour})
 		token, err := src.Token()
 		if err != nil || token.AccessToken != first {
@@ -217,16 +221,16 @@ func TestTokenLife(t *testing.T) {
 		if _, err = src.Renew(t.Context(), token); err != nil {
 			t.Fatal(err)
 		}
-		c.check(t, "", map[string]float64{fetches: 3, failures: 1, refusals: 1, renewals: 1})
+		c.check(t, "", map[string]float64{fetches: 3, failures: 1, rejected: 1, renewals: 1})
 		expires(float64(time.Now().Add(2 * time.Hour).Unix()))
 
 		time.Sleep(3 * time.Hour)
-		c.check(t, "", map[string]float64{fetches: 3, failures: 1, refusals: 1, renewals: 1})
+		c.check(t, "", map[string]float64{fetches: 3, failures: 1, rejected: 1, renewals: 1})
 		expires(0)
 	})
 }
 
-// What a cache is good for shows in the metrics of each Source that has it.
+// Each Source with a cache counts its own hits, misses, rejects and failures.
 func TestCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := authsectest.NewInMemoryServer()
@@ -234,7 +238,7 @@ func TestCache(t *testing.T) {
 		srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
 		store := &memory{entries: map[string][]byte{}}
 		cfg := srv.Config(authsectest.ClientID)
-		cfg.Cache, cfg.CacheKeys = store, [][]byte{make([]byte, 32)}
+		cfg.Cache = shared(store)
 		c := newCollector()
 		get := func(agent string) {
 			t.Helper()
@@ -243,7 +247,6 @@ func TestCache(t *testing.T) {
 			if _, err := src.Token(); err != nil {
 				t.Fatal(err)
 			}
-			synctest.Wait() // for what is stored after the call
 		}
 
 		get("first")
@@ -264,13 +267,13 @@ func TestCache(t *testing.T) {
 	})
 }
 
-// With a cache, a failure may be another process', as doc.go says.
+// With a cache, a failure may come from another process, as doc.go says.
 func TestFailureOfAnotherProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := authsectest.NewInMemoryServer()
 		defer srv.Close()
 		cfg := srv.Config(authsectest.ClientID)
-		cfg.Cache, cfg.CacheKeys = &memory{entries: map[string][]byte{}}, [][]byte{make([]byte, 32)}
+		cfg.Cache = shared(&memory{entries: map[string][]byte{}})
 		c := newCollector()
 		for _, agent := range []string{"first", "second"} {
 			src := newSource(t, cfg)
@@ -278,14 +281,13 @@ func TestFailureOfAnotherProcess(t *testing.T) {
 			if _, err := src.Token(); !errors.Is(err, authsec.ErrNotDelegated) {
 				t.Fatalf("got %v, want ErrNotDelegated", err)
 			}
-			synctest.Wait()
 		}
 		c.check(t, "first", map[string]float64{fetches: 1, failures: 1, misses: 1})
 		c.check(t, "second", map[string]float64{failures: 1, hits: 1})
 	})
 }
 
-// Sources with the same attributes are added up, as WithAttributes says.
+// The counters of Sources with the same attributes are added up.
 func TestSameAttributes(t *testing.T) {
 	srv := authsectest.NewServer()
 	defer srv.Close()
@@ -324,14 +326,14 @@ func TestUnregister(t *testing.T) {
 	}
 }
 
-// Sources come, work and go while two readers collect. The SDK has each reader
-// wait for itself alone.
+// Sources are made, used and unregistered while two readers collect. The SDK runs
+// one collection of a reader at a time.
 func TestConcurrency(t *testing.T) {
 	srv := authsectest.NewServer()
 	defer srv.Close()
 	srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
 	cfg := srv.Config(authsectest.ClientID)
-	cfg.Cache, cfg.CacheKeys = &memory{entries: map[string][]byte{}}, [][]byte{make([]byte, 32)}
+	cfg.Cache = shared(&memory{entries: map[string][]byte{}})
 	c, other := collector{reader: sdkmetric.NewManualReader()}, sdkmetric.NewManualReader()
 	c.provider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(c.reader), sdkmetric.WithReader(other))
 	done := make(chan struct{})
@@ -386,10 +388,10 @@ func TestConcurrency(t *testing.T) {
 	}
 }
 
-// global becomes the global provider's, which takes the first that it is given.
+// global is set as the global provider, which can be set only once.
 var global = newCollector()
 
-// Without a provider it is the global one, even if that comes later.
+// Without a provider, the global one is used, even if it is set later.
 func TestGlobalProvider(t *testing.T) {
 	srv := authsectest.NewServer()
 	defer srv.Close()
@@ -408,7 +410,7 @@ func TestGlobalProvider(t *testing.T) {
 	global.check(t, "after", nil)
 }
 
-// Nothing that is exported has the token, or the client ID, or its start.
+// No metric has the token in it, or the client ID, or its first digits.
 func TestNoSecrets(t *testing.T) {
 	srv := authsectest.NewServer()
 	defer srv.Close()
@@ -433,7 +435,7 @@ func TestNoSecrets(t *testing.T) {
 	}
 }
 
-// failing is a provider whose meter makes nothing with a name that begins so.
+// failing is a provider whose meter fails for names that begin with name.
 type failing struct {
 	noop.MeterProvider
 	name string

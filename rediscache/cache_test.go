@@ -31,16 +31,16 @@ const (
 	key   = "00000000000000000000000000000000000000000000000000000000000000aa"
 	other = "00000000000000000000000000000000000000000000000000000000000000bb"
 
-	// patience is how long what must happen may take on a busy machine.
+	// patience is how long a busy machine may take for something that must happen.
 	patience = 15 * time.Second
 )
 
 func TestMain(m *testing.M) {
-	logging.Disable() // go-redis' own, which tells of each failure to connect
+	logging.Disable() // go-redis' own log, which has each failure to connect
 	os.Exit(m.Run())
 }
 
-// connect returns a client of addr, closed with the test.
+// connect returns a client for addr. It is closed at the test's end.
 func connect(t testing.TB, addr string, change ...func(*redis.Options)) *redis.Client {
 	t.Helper()
 	o := &redis.Options{Addr: addr, ContextTimeoutEnabled: true}
@@ -61,7 +61,7 @@ func newCache(t testing.TB, client redis.UniversalClient) *rediscache.Cache {
 	return c
 }
 
-// eventually waits until a condition holds.
+// eventually waits until condition is true.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
@@ -113,7 +113,7 @@ func mustBeHeld(t testing.TB, c authsec.Leaser, key string) {
 	}
 }
 
-// mustWork has two clients share an entry and a lease.
+// mustWork checks that two clients share an entry and a lease.
 func mustWork(t testing.TB, a, b *rediscache.Cache, key string) {
 	t.Helper()
 	mustMiss(t, a, key)
@@ -137,7 +137,7 @@ func TestCacheKeepsWhatItIsGiven(t *testing.T) {
 	a, b := newCache(t, connect(t, srv.Addr)), newCache(t, connect(t, srv.Addr))
 	mustWork(t, a, b, key)
 	if err := a.Delete(t.Context(), key); err != nil {
-		t.Errorf("Delete of nothing: %v", err)
+		t.Errorf("Delete without an entry: %v", err)
 	}
 	mustPut(t, a, key, "mine", time.Minute)
 	mustMiss(t, a, other)
@@ -197,14 +197,14 @@ func TestEntryEndsWithItsTTL(t *testing.T) {
 		_, err := c.Get(t.Context(), key)
 		return errors.Is(err, authsec.ErrCacheMiss)
 	})
-	// One that is no whole millisecond, or too long for Redis, is no error and
-	// does not make an entry last for ever.
+	// A ttl that is not in whole milliseconds, or too long for Redis, is no error, and
+	// the entry still has a ttl.
 	for _, ttl := range []time.Duration{1, time.Millisecond + 1, 1<<63 - 1} {
 		mustPut(t, c, key, "data", ttl)
 		if got := client.PTTL(t.Context(), "authsec:{"+key+"}:entry").Val(); got == -1 {
 			t.Errorf("with a ttl of %v the entry has none", ttl)
 		}
-		mustPut(t, c, key, "data", time.Minute) // in place of the earlier one's ttl
+		mustPut(t, c, key, "data", time.Minute) // replaces the first one's ttl
 		mustGet(t, c, key, "data")
 	}
 	for _, ttl := range []time.Duration{0, -1, -time.Hour} {
@@ -212,7 +212,7 @@ func TestEntryEndsWithItsTTL(t *testing.T) {
 			t.Errorf("Put with a ttl of %v: got no error, want one", ttl)
 		}
 		if _, err := c.Lease(t.Context(), other, ttl); err == nil || errors.Is(err, authsec.ErrLeaseHeld) {
-			t.Errorf("Lease with a ttl of %v: got error %v, want one that tells of it", ttl, err)
+			t.Errorf("Lease with a ttl of %v: got error %v, want one about the ttl", ttl, err)
 		}
 		mustMiss(t, c, other)
 	}
@@ -232,11 +232,11 @@ func TestLeaseEndsWithItsTTL(t *testing.T) {
 		release, err = b.Lease(t.Context(), key, time.Minute)
 		return err == nil
 	})
-	if took := time.Since(began); took < ttl-time.Millisecond { // its start is Redis' to tell
+	if took := time.Since(began); took < ttl-time.Millisecond { // Redis decides when it starts
 		t.Errorf("the lease ended after %v, want %v", took, ttl)
 	}
 
-	// The first holder comes late: the second's lease stands.
+	// The first holder's late release leaves the second's lease.
 	lateRelease()
 	mustBeHeld(t, a, key)
 	if err := release(t.Context()); err != nil {
@@ -248,8 +248,8 @@ func TestLeaseEndsWithItsTTL(t *testing.T) {
 	}
 }
 
-// TestOneOfManyGetsTheLease has many goroutines of several clients go for one
-// lease again and again.
+// TestOneOfManyGetsTheLease: many goroutines of several clients try to take one lease
+// again and again.
 func TestOneOfManyGetsTheLease(t *testing.T) {
 	t.Parallel()
 	const clients, goroutines, rounds = 4, 8, 50
@@ -271,7 +271,7 @@ func TestOneOfManyGetsTheLease(t *testing.T) {
 					}
 					taken.Add(1)
 					if n := holders.Add(1); n != 1 {
-						t.Errorf("%d hold the lease, want 1", n)
+						t.Errorf("%d have the lease, want 1", n)
 					}
 					holders.Add(-1)
 					if err := release(t.Context()); err != nil {
@@ -283,7 +283,7 @@ func TestOneOfManyGetsTheLease(t *testing.T) {
 	}
 	done.Wait()
 	if taken.Load() == 0 {
-		t.Error("nobody got the lease")
+		t.Error("no call got the lease")
 	}
 	t.Logf("%d of %d calls got the lease", taken.Load(), clients*goroutines*rounds)
 }
@@ -316,21 +316,21 @@ func TestExactlyOneGetsAFreeLease(t *testing.T) {
 	}
 }
 
-// TestLostAnswer has go-redis send a command again whose answer was lost: the
-// lease that it took is its own still.
+// TestLostAnswer: go-redis sends a command again because its answer was lost. The
+// lease that the first one took counts as the caller's.
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 	direct := connect(t, srv.Addr)
 	r := newRelay(t, srv.Addr)
 	c := newCache(t, connect(t, r.addr))
-	mustMiss(t, c, key) // there is a connection
+	mustMiss(t, c, key) // make a connection
 	mustLease(t, c, other, time.Minute)()
 
 	r.set(func() { r.mute = 1 })
 	release, err := c.Lease(t.Context(), key, time.Minute)
 	if err != nil {
-		t.Fatalf("Lease: got error %v, want none: it was taken by the first try", err)
+		t.Fatalf("Lease: got error %v, want none: the first try took it", err)
 	}
 	r.set(func() {
 		if r.mute != 0 {
@@ -341,7 +341,7 @@ func TestLostAnswer(t *testing.T) {
 		t.Errorf("release: %v", err)
 	}
 	if got := direct.Exists(t.Context(), "authsec:{"+key+"}:lease").Val(); got != 0 {
-		t.Error("the lease stands after its release")
+		t.Error("the lease is still there after its release")
 	}
 }
 
@@ -360,8 +360,8 @@ func TestLeaseSurvivesForgottenScripts(t *testing.T) {
 	mustLease(t, c, key, time.Minute)()
 }
 
-// TestUsesEndWithTheirDeadline has a server that does not answer, and a
-// network that lets nothing through.
+// TestUsesEndWithTheirDeadline: the server does not answer, or the network drops
+// everything.
 func TestUsesEndWithTheirDeadline(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
@@ -414,7 +414,7 @@ func TestUsesEndWithTheirDeadline(t *testing.T) {
 	}
 }
 
-// TestRefusedConnection has what doc.go says of DialerRetries.
+// TestRefusedConnection checks what doc.go says of DialerRetries.
 func TestRefusedConnection(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
@@ -427,10 +427,10 @@ func TestRefusedConnection(t *testing.T) {
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("Get: got error %v, want that the connection was refused", err)
 	}
-	t.Logf("told after %v", time.Since(began).Round(time.Millisecond))
+	t.Logf("failed after %v", time.Since(began).Round(time.Millisecond))
 }
 
-func TestNewRefusesWhatDoesNotWork(t *testing.T) {
+func TestNewRejectsClientsAndOptionsThatCantWork(t *testing.T) {
 	t.Parallel()
 	plain := redis.NewClient(&redis.Options{})
 	defer plain.Close()

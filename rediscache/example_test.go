@@ -14,11 +14,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// One Redis server, over TLS, with a user of its own (ACL).
+// This uses one Redis server, over TLS, as a Redis user of its own (ACL).
 func Example() {
 	store, err := rediscache.New(redis.NewClient(&redis.Options{
 		Addr:                  "redis.example.com:6380",
-		TLSConfig:             &tls.Config{MinVersion: tls.VersionTLS12}, // RootCAs, if its CA is your own
+		TLSConfig:             &tls.Config{MinVersion: tls.VersionTLS12}, // set RootCAs if the CA is your own
 		Username:              "agent",
 		Password:              os.Getenv("REDIS_PASSWORD"),
 		ContextTimeoutEnabled: true,
@@ -36,8 +36,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	cfg.Cache = store
-	cfg.CacheKeys = [][]byte{key}
+	cfg.Cache = &authsec.CacheConfig{Store: store, Keys: authsec.NewCacheKeys(key)}
 	client, err := authsec.NewClient(cfg)
 	if err != nil {
 		log.Fatal(err)
@@ -49,7 +48,7 @@ func Example() {
 	defer resp.Body.Close()
 }
 
-// A master that Sentinel names, and another when that one fails.
+// Sentinel names the master, and another one after a failover.
 func ExampleNew_sentinel() {
 	store, err := rediscache.New(redis.NewFailoverClient(&redis.FailoverOptions{
 		MasterName:            "main",
@@ -61,11 +60,11 @@ func ExampleNew_sentinel() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	cfg := authsec.Config{Cache: store} // and so on
+	cfg := authsec.Config{Cache: &authsec.CacheConfig{Store: store}} // and the other fields
 	_ = cfg
 }
 
-// A cluster, in which this agent may use keys that begin with team-a.
+// In this cluster the agent may use keys that begin with team-a.
 func ExampleNew_cluster() {
 	store, err := rediscache.New(redis.NewClusterClient(&redis.ClusterOptions{
 		Addrs:                 []string{"redis-0:6379", "redis-1:6379", "redis-2:6379"},
@@ -76,6 +75,6 @@ func ExampleNew_cluster() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	cfg := authsec.Config{Cache: store} // and so on
+	cfg := authsec.Config{Cache: &authsec.CacheConfig{Store: store}} // and the other fields
 	_ = cfg
 }

@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// relay is a network between clients and a server. Its faults hold for the
-// connections that there are, and for new ones.
+// relay is a network between clients and a server. Its faults affect open
+// connections and new ones.
 type relay struct {
 	addr   string
 	target string
 	ln     net.Listener
 
 	mu      sync.Mutex    // guards what follows
-	latency time.Duration // of each piece of data, in each direction
-	silent  chan struct{} // nothing gets through until it is closed; nil: all does
-	refuse  bool          // connections are cut as soon as they are made
-	mute    int           // answers that are still to be dropped, and their connections cut
+	latency time.Duration // of each write, in each direction
+	silent  chan struct{} // nothing passes until it is closed; nil: everything passes
+	closed  bool          // new connections are cut at once
+	mute    int           // how many more answers are dropped, and their connections cut
 	conns   map[net.Conn]bool
 }
 
@@ -47,7 +47,7 @@ func newRelay(t testing.TB, target string) *relay {
 	})
 	t.Cleanup(func() {
 		ln.Close()
-		r.set(func() { r.refuse = true })
+		r.set(func() { r.closed = true })
 		r.restore()
 		r.cut()
 		serving.Wait()
@@ -61,7 +61,7 @@ func (r *relay) set(change func()) {
 	change()
 }
 
-// partition lets nothing through until restore.
+// partition stops all data until restore.
 func (r *relay) partition() {
 	r.set(func() {
 		if r.silent == nil {
@@ -103,11 +103,11 @@ func (r *relay) serve(client net.Conn) {
 	}
 	defer server.Close()
 	r.mu.Lock()
-	refused := r.refuse
+	closed := r.closed
 	r.conns[client], r.conns[server] = true, true
 	r.mu.Unlock()
 	defer r.set(func() { delete(r.conns, client); delete(r.conns, server) })
-	if refused {
+	if closed {
 		return
 	}
 	var answers sync.WaitGroup
@@ -116,7 +116,7 @@ func (r *relay) serve(client net.Conn) {
 	answers.Wait()
 }
 
-// copy hands on what comes, as the faults in force have it.
+// copy passes data on, with the current faults.
 func (r *relay) copy(dst, src net.Conn, answers bool) {
 	defer dst.Close()
 	buf := make([]byte, 32<<10)

@@ -26,7 +26,7 @@ const (
 	clusterRights = plainRights + " +cluster|slots +asking"
 )
 
-// withUser is a server's configuration with one user, who has these rights.
+// withUser is a server's configuration with one user that has these rights.
 func withUser(rights string) []string {
 	return []string{"user default off", "user agent on >secret resetkeys resetchannels -@all " + rights}
 }
@@ -63,10 +63,10 @@ func TestLeastRights(t *testing.T) {
 			}
 			err := errors.Join(getErr, c.Put(ctx, key, []byte("data"), time.Minute), c.Delete(ctx, key), leaseErr, releaseErr)
 			if err == nil || !strings.Contains(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "ACL failure") {
-				t.Errorf("got error %v, want one of missing rights", err)
+				t.Errorf("got error %v, want one about missing rights", err)
 			}
 			if err != nil && strings.Contains(err.Error(), "secret") {
-				t.Error("the error tells the password")
+				t.Error("the error has the password in it")
 			}
 		})
 	}
@@ -92,7 +92,7 @@ func TestTLS(t *testing.T) {
 
 	untrusting := newCache(t, connect(t, srv.Addr, func(o *redis.Options) { over(o); o.TLSConfig.RootCAs = nil }))
 	if err := untrusting.Put(t.Context(), key, []byte("data"), time.Minute); err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("with a server that is not trusted: got error %v, want one of its certificate", err)
+		t.Errorf("with a server that is not trusted: got error %v, want one about its certificate", err)
 	}
 }
 
@@ -101,7 +101,7 @@ type failover struct{ master, replica, sentinel *redistest.Server }
 
 func startFailover(t testing.TB) failover {
 	t.Helper()
-	// min-replicas-to-write is off: what the replica lacks is lost.
+	// min-replicas-to-write is off: what the replica does not have yet is lost.
 	f := failover{master: redistest.Start(t)}
 	f.replica = redistest.StartReplica(t, f.master)
 	f.master.WaitForReplicas(1)
@@ -137,7 +137,7 @@ func TestSentinelFailover(t *testing.T) {
 		defer cancel()
 		return a.Put(ctx, key, []byte("after"), time.Minute) == nil
 	})
-	t.Logf("the cache could be written %v after the master's end", time.Since(began).Round(100*time.Millisecond))
+	t.Logf("the cache accepted writes %v after the master stopped", time.Since(began).Round(100*time.Millisecond))
 	mustGet(t, b, key, "after")
 	mustBeHeld(t, b, other) // the replica had it
 	mustWork(t, a, b, fmt.Sprintf("%064x", 3))
@@ -179,8 +179,8 @@ func TestCluster(t *testing.T) {
 		}
 	}
 
-	// A slot that is on its way to another node: what is not there yet is asked of
-	// the other one (ASK).
+	// A slot that moves to another node: Redis redirects to that node for keys that
+	// have moved (ASK).
 	moving := fmt.Sprintf("%064x", 1000)
 	slot := nodes[0].CLI("cluster", "keyslot", "{"+moving+"}")
 	var from, to *redistest.Server
@@ -196,11 +196,11 @@ func TestCluster(t *testing.T) {
 	mustWork(t, a, b, moving)
 	mustPut(t, a, moving, "data", time.Minute)
 	if got := from.CLI("keys", "authsec:{"+moving+"}:*"); got != "" {
-		t.Errorf("the node that gives a slot away has %q, want no key", got)
+		t.Errorf("the node that the slot moves away from has %q, want no key", got)
 	}
 	mustGet(t, b, moving, "data")
 
-	// A key whose node is down can't be used; those of the others can.
+	// Keys of a node that is down can't be used. Keys of other nodes can.
 	nodes[2].Stop()
 	failed, worked := 0, 0
 	for i := range count {

@@ -25,15 +25,15 @@ import (
 const (
 	many = 50 // pods that start at once
 
-	lease = 5 * time.Second // of a fetch with the default FetchTimeout
+	lease = 5 * time.Second // a sixth of the default FetchTimeout
 
-	// ample is a CacheTimeout that a working Redis keeps on a busy machine, for
-	// tests that count requests.
+	// ample is a CacheConfig.Timeout within which Redis answers on a busy machine,
+	// for tests that count requests.
 	ample = 5 * time.Second
 )
 
-// world is an AuthSec server, and pods of one agent that share a cache. It
-// checks that nothing they print tells a secret.
+// world is an AuthSec server, and pods of one agent that share a cache. It checks
+// that nothing they print has a secret in it.
 type world struct {
 	testing.TB
 	auth    *authsectest.Server
@@ -58,7 +58,7 @@ func newKey() []byte {
 	return key
 }
 
-// delegate delegates to the agent anew, and returns the token.
+// delegate delegates to the agent again, and returns the new token.
 func (w *world) delegate() string {
 	token := w.auth.Delegate(authsectest.ClientID, authsectest.Delegation{})
 	w.mu.Lock()
@@ -73,20 +73,20 @@ func (w *world) token() string {
 	return w.secrets[len(w.secrets)-1]
 }
 
-// close looks for secrets in all that was printed.
+// close looks for secrets in everything that was printed.
 func (w *world) close() {
 	w.auth.Close()
-	said := w.logs.String()
+	printed := w.logs.String()
 	for _, src := range w.pods {
 		stats := src.Stats()
-		said += fmt.Sprintf("%v %+v %v %v\n", src, stats, stats.LastError, stats.LastCacheError)
+		printed += fmt.Sprintf("%v %v %v %v\n", src, stats, stats.LastError, stats.Cache.LastError)
 	}
 	for _, key := range w.keys {
 		w.secrets = append(w.secrets, string(key), hex.EncodeToString(key), base64.StdEncoding.EncodeToString(key), fmt.Sprint(key))
 	}
 	for i, secret := range w.secrets {
-		if strings.Contains(said, secret) {
-			w.Errorf("what was logged, or Stats, tells secret %d (0: the client ID, then tokens, then keys)", i)
+		if strings.Contains(printed, secret) {
+			w.Errorf("the log or Stats has secret %d in it (0: the client ID, then tokens, then keys)", i)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func (w *world) close() {
 func (w *world) pod(store authsec.Cache, change ...func(*authsec.Config)) *authsec.Source {
 	w.Helper()
 	cfg := w.auth.Config(authsectest.ClientID)
-	cfg.Cache, cfg.CacheKeys, cfg.CacheTimeout = store, w.keys, ample
+	cfg.Cache = &authsec.CacheConfig{Store: store, Keys: authsec.NewCacheKeys(w.keys...), Timeout: ample}
 	cfg.Logger = slog.New(slog.NewTextHandler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for _, c := range change {
 		c(&cfg)
@@ -117,22 +117,11 @@ func (w *world) podAt(addr string, change ...func(*authsec.Config)) *authsec.Sou
 }
 
 func cacheTimeout(d time.Duration) func(*authsec.Config) {
-	return func(cfg *authsec.Config) { cfg.CacheTimeout = d }
+	return func(cfg *authsec.Config) { cfg.Cache.Timeout = d }
 }
 
-// flush waits until the pods are done with the cache: a delete that follows upon a
-// put that failed may come late.
-func (w *world) flush(pods ...*authsec.Source) {
-	w.Helper()
-	for _, src := range pods {
-		if err := src.Flush(w.Context()); err != nil {
-			w.Error(err)
-		}
-	}
-}
-
-// mustServe has all pods ask for a token at once. Each must get the one that is
-// delegated, within limit.
+// mustServe calls Token on all pods at once. Each must get the delegated token,
+// within limit.
 func (w *world) mustServe(limit time.Duration, pods ...*authsec.Source) (slowest time.Duration) {
 	w.Helper()
 	var mu sync.Mutex // guards slowest
@@ -143,7 +132,7 @@ func (w *world) mustServe(limit time.Duration, pods ...*authsec.Source) (slowest
 			token, err := src.Token()
 			took := time.Since(began)
 			if err != nil || token.AccessToken != w.token() {
-				w.Errorf("Token: got error %v, or another token; want the one that was delegated", err)
+				w.Errorf("Token: got error %v, or another token; want the delegated one", err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -157,7 +146,7 @@ func (w *world) mustServe(limit time.Duration, pods ...*authsec.Source) (slowest
 	return slowest
 }
 
-// mustAsk holds the number of requests at the server since the last call against a range.
+// mustAsk checks how many requests the AuthSec server got since there were before.
 func (w *world) mustAsk(before, least, most int) {
 	w.Helper()
 	if got := w.auth.Fetches() - before; got < least || got > most {
@@ -172,22 +161,21 @@ func (w *world) mustHaveLogged(text string) {
 	}
 }
 
-// awaitEntry waits until the agent's entry is in Redis: callers have their token
-// before that. It returns the entry's name there.
-func (w *world) awaitEntry(client redis.UniversalClient) (name string) {
+// mustHaveEntry checks that the agent's entry is in Redis and that no lease is: both
+// hold when a call of Token returns. It returns the entry's name in Redis.
+func (w *world) mustHaveEntry(client redis.UniversalClient) (name string) {
 	w.Helper()
-	eventually(w, "an entry in Redis", func() bool {
-		names := client.Keys(w.Context(), "authsec:*:entry").Val()
-		if len(names) == 1 {
-			name = names[0]
-		}
-		return name != ""
-	})
-	eventually(w, "no lease in Redis", func() bool {
-		return len(client.Keys(w.Context(), "authsec:*:lease").Val()) == 0
-	})
-	return name
+	entries := client.Keys(w.Context(), "authsec:*:entry").Val()
+	leases := client.Keys(w.Context(), "authsec:*:lease").Val()
+	if len(entries) != 1 || len(leases) != 0 {
+		w.Fatalf("Redis has %d entries and %d leases, want 1 and 0", len(entries), len(leases))
+	}
+	return entries[0]
 }
+
+// awaitDeletes waits for the deletes that follow failed puts. A caller does not wait
+// for one if the cache was slow, and it may delete an entry that was stored since.
+func awaitDeletes(timeout time.Duration) { time.Sleep(timeout + timeout/4) }
 
 type syncBuffer struct {
 	mu  sync.Mutex // guards buf

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/authsec-go/authsec/internal/conn"
 	"github.com/authsec-go/authsec/internal/redact"
 	"github.com/authsec-go/authsec/internal/wire"
 )
@@ -43,7 +44,7 @@ type remote struct {
 func newRemote(cfg Config, base *url.URL) *remote {
 	r := &remote{
 		Server:  wire.NewServer(base),
-		client:  &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		client:  &http.Client{Transport: conn.Shared(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		timeout: askTimeout,
 		log:     cfg.Logger,
 	}

@@ -1,8 +1,8 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package micro measures what the peers cost a request when nothing is to be
-// fetched: over a base that answers at once, and for the token alone.
+// Package micro measures what the peers cost a request when they have a good token: over
+// a base that answers at once, and for the token alone.
 package micro
 
 import (
@@ -20,10 +20,10 @@ import (
 	"github.com/authsec-go/authsec/bench/peers"
 )
 
-// tokenBytes is about what a delegation token with a few permissions has.
+// tokenBytes is about the length of a delegation token with a few permissions.
 const tokenBytes = 900
 
-// job is for an endpoint that gives out one token, good for an hour.
+// job uses an endpoint that gives out one token, which lives for an hour.
 func job() peers.Job {
 	encode := base64.RawURLEncoding.EncodeToString
 	expiry := time.Now().Add(time.Hour)
@@ -50,8 +50,7 @@ func (s stub) RoundTrip(req *http.Request) (*http.Response, error) {
 	return s.answer, nil
 }
 
-// each runs op in a benchmark of its own in series, and by 1, 8, 64 and 1,024
-// goroutines.
+// each runs op serially, and in 1, 8, 64 and 1,024 goroutines.
 func each(b *testing.B, op func() error) {
 	b.Run("serial", func(b *testing.B) {
 		b.ReportAllocs()
@@ -69,15 +68,14 @@ func each(b *testing.B, op func() error) {
 	}
 }
 
-// share divides b.N calls of op among so many goroutines. They are there before
-// the time begins to count.
+// share divides b.N calls of op among goroutines, which start before the timer does.
 func share(b *testing.B, goroutines int, op func() error) {
 	var done sync.WaitGroup
 	begin := make(chan struct{})
 	for i := range goroutines {
 		done.Go(func() {
 			<-begin
-			for range (b.N + i) / goroutines { // which sum up to b.N
+			for range (b.N + i) / goroutines { // the sum is b.N
 				if err := op(); err != nil {
 					b.Error(err)
 					return
@@ -90,7 +88,7 @@ func share(b *testing.B, goroutines int, op func() error) {
 	done.Wait()
 }
 
-// BenchmarkRoundTrip is what a peer adds to a GET with 4 headers, its retries on.
+// BenchmarkRoundTrip measures what a peer adds to a GET with 4 headers, with retries on.
 func BenchmarkRoundTrip(b *testing.B) {
 	base := stub{&http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody}}
 	for _, p := range peers.All {
@@ -118,8 +116,8 @@ func BenchmarkRoundTrip(b *testing.B) {
 	}
 }
 
-// BenchmarkToken is what a peer's cache costs while it has a good token. The
-// floor is the copy of a token, nothing else.
+// BenchmarkToken measures a peer's cache with a good token. The floor is a copy of a
+// token and nothing else.
 func BenchmarkToken(b *testing.B) {
 	ctx := context.Background()
 	for _, p := range peers.All {

@@ -13,7 +13,7 @@ import (
 	"github.com/authsec-go/authsec/bench/peers"
 )
 
-// status is a ResponseWriter that keeps the answer's status alone.
+// status is a ResponseWriter that keeps only the status.
 type status struct {
 	header http.Header
 	code   int
@@ -23,7 +23,7 @@ func (s *status) Header() http.Header         { return s.header }
 func (s *status) WriteHeader(code int)        { s.code = code }
 func (s *status) Write(p []byte) (int, error) { return len(p), nil }
 
-// BenchmarkVerify is what a request with a good token costs an API.
+// BenchmarkVerify measures what a request with a good token costs an API.
 func BenchmarkVerify(b *testing.B) {
 	srv := authsectest.NewInMemoryServer()
 	token := srv.Delegate(authsectest.ClientID, authsectest.Delegation{
@@ -37,14 +37,14 @@ func BenchmarkVerify(b *testing.B) {
 			b.Fatal(err)
 		}
 		op := func() error {
-			w := status{header: r.Header} // which none of them touches
+			w := status{header: r.Header} // none of them changes it
 			h.ServeHTTP(&w, r)
 			if w.code != http.StatusOK {
 				return fmt.Errorf("answered %d", w.code)
 			}
 			return nil
 		}
-		if err := op(); err != nil { // after which verify has the key, too
+		if err := op(); err != nil { // verify gets the key here
 			b.Fatal(err)
 		}
 		b.Run("peer="+peers.Peer{Name: v.Name}.Slug(), func(b *testing.B) { each(b, op) })

@@ -1,9 +1,9 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package peers sets up authsec and the packages it is measured against, each
-// as its own documentation says, for the same job: get the token from the same
-// delegation endpoint and send it as a Bearer token.
+// Package peers sets up authsec and the packages that it is compared with, each as its
+// documentation says, for the same job: get the token from the same delegation endpoint
+// and send it as a bearer token.
 package peers
 
 import (
@@ -41,19 +41,19 @@ const (
 	Bare        = "no authentication"
 )
 
-// Job is what a peer is set up for.
+// Job is a peer's job.
 type Job struct {
 	AuthSecURL string       // the AuthSec server's root
 	ClientID   string       // of the agent
-	Client     *http.Client // that reaches the AuthSec server
-	Host       string       // of the API, with its port: where the token may go
+	Client     *http.Client // reaches the AuthSec server
+	Host       string       // of the API, with its port; the token may go there
 
-	// Early is how long before its expiry a token is to be renewed, for the
-	// peers that take such a setting. 0: each one's own default.
+	// Early is how long before its expiry a token is renewed, for peers with such an
+	// option. 0: each peer's default.
 	Early time.Duration
 
-	// Attempts, MinBackoff and MaxBackoff are the retries of the peers that have
-	// them. 0: each one's own defaults.
+	// Attempts, MinBackoff and MaxBackoff configure retries, for peers that have them.
+	// 0: each peer's defaults.
 	Attempts               int
 	MinBackoff, MaxBackoff time.Duration
 }
@@ -61,17 +61,17 @@ type Job struct {
 // RoundTripper sets up a peer over base, which reaches the API.
 type RoundTripper func(Job, http.RoundTripper) (http.RoundTripper, error)
 
-// Token sets up a peer's cache alone. What it returns gets the token in it.
+// Token sets up only a peer's cache. It returns a func that gets the token in it.
 type Token func(Job) (func(context.Context) (string, error), error)
 
-// A Peer is one contestant.
+// Peer is one of the packages that are compared.
 type Peer struct {
 	Name         string
 	RoundTripper RoundTripper // nil: it has none
 	Token        Token        // nil: it has none
 }
 
-// All are the peers, authsec first, the floors last.
+// All has the peers, authsec first, the floors last.
 var All = []Peer{
 	{AuthSec, newAuthSec, authsecToken},
 	{OAuth2, newOAuth2, oauth2Token},
@@ -83,7 +83,7 @@ var All = []Peer{
 	{Bare, func(_ Job, base http.RoundTripper) (http.RoundTripper, error) { return base, nil }, nil},
 }
 
-// Slug is the peer's name as the names of benchmarks and files have it.
+// Slug returns the peer's name for the names of benchmarks.
 func (p Peer) Slug() string {
 	return strings.NewReplacer("/", "-", " ", "-").Replace(p.Name)
 }
@@ -136,8 +136,7 @@ func ofTokenSource(src oauth2.TokenSource) func(context.Context) (string, error)
 	}
 }
 
-// fetch asks the delegation endpoint, as somebody would who writes the glue by
-// hand.
+// fetch asks the delegation endpoint, as hand-written code would.
 func (j Job) fetch(ctx context.Context) (token string, expiry time.Time, err error) {
 	u := j.AuthSecURL + authsectest.EndpointPath + "?client_id=" + url.QueryEscape(j.ClientID)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
@@ -162,7 +161,7 @@ func (j Job) fetch(ctx context.Context) (token string, expiry time.Time, err err
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
 		return "", time.Time{}, err
 	}
-	// The JWT's own exp is in whole seconds, and the earlier one counts.
+	// The JWT's exp has whole seconds, and the earlier one counts.
 	return answer.Token, answer.ExpiresAt.Truncate(time.Second), nil
 }
 
@@ -190,8 +189,8 @@ func oauth2Token(j Job) (func(context.Context) (string, error), error) {
 	return ofTokenSource(j.reuse()), nil
 }
 
-// newRetryable is what is assembled by hand most often: the retrying client
-// around the authenticated one. Its log to standard error is off.
+// newRetryable is the most common combination: the retrying client around the
+// authenticated one. Its log to standard error is off.
 func newRetryable(j Job, base http.RoundTripper) (http.RoundTripper, error) {
 	client := retryablehttp.NewClient()
 	client.Logger = nil
@@ -223,7 +222,7 @@ func (j Job) googleCache() auth.TokenProvider {
 func newGoogleAuth(j Job, base http.RoundTripper) (http.RoundTripper, error) {
 	client, err := httptransport.NewClient(&httptransport.Options{
 		BaseRoundTripper: base,
-		DisableTelemetry: true, // it is off for all
+		DisableTelemetry: true, // no peer has any
 		Credentials:      auth.NewCredentials(&auth.CredentialsOptions{TokenProvider: j.googleCache()}),
 	})
 	if err != nil {
@@ -258,7 +257,7 @@ func (c azCredential) GetToken(ctx context.Context, _ policy.TokenRequestOptions
 	return t, nil
 }
 
-// azPipeline makes a pipeline with the policy in it an http.RoundTripper.
+// azPipeline makes a pipeline with the policy an http.RoundTripper.
 type azPipeline struct{ pipeline runtime.Pipeline }
 
 // azBase makes an http.RoundTripper a policy.Transporter.
@@ -278,7 +277,7 @@ func newAzCore(j Job, base http.RoundTripper) (http.RoundTripper, error) {
 	return azPipeline{runtime.NewPipeline("bench", "v0.0.0", runtime.PipelineOptions{PerRetry: []policy.Policy{bearer}}, options)}, nil
 }
 
-// RoundTrip gives the pipeline a copy, because its policies write into the request.
+// RoundTrip passes a copy, because the pipeline's policies modify the request.
 func (p azPipeline) RoundTrip(req *http.Request) (*http.Response, error) {
 	r, err := runtime.NewRequestFromRequest(req.Clone(req.Context()))
 	if err != nil {
@@ -310,8 +309,8 @@ func awsToken(j Job) (func(context.Context) (string, error), error) {
 	}, nil
 }
 
-// readyHeader is the least that a RoundTripper which keeps the contract can do:
-// a copy of the request with a header value that is ready.
+// readyHeader is the minimum that keeps the contract of http.RoundTripper: a copy of the
+// request with a ready header value.
 type readyHeader struct {
 	base   http.RoundTripper
 	header []string
@@ -332,7 +331,7 @@ func (f readyHeader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return f.base.RoundTrip(req)
 }
 
-// copyToken is the least that a TokenSource which shares no token can do.
+// copyToken is the minimum for a TokenSource that returns copies.
 func copyToken(j Job) (func(context.Context) (string, error), error) {
 	t, err := j.Token()
 	if err != nil {

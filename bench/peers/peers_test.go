@@ -13,7 +13,7 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// A peer that did not do the job would be no peer.
+// TestEveryPeerDoesTheJob: the comparison is fair only if every peer does the job.
 func TestEveryPeerDoesTheJob(t *testing.T) {
 	srv := authsectest.NewTLSServer()
 	defer srv.Close()

@@ -18,28 +18,28 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Names of what verifies tokens beside authsec's verify package.
+// Names of the verifiers, besides authsec's package verify.
 const (
 	JWT           = "golang-jwt"
 	JWTMiddleware = "go-jwt-middleware"
 )
 
-// Permission and Audience are of the tokens that verifiers are to accept.
+// Permission and Audience are those of the tokens that verifiers must accept.
 const (
 	Permission = "billing:read"
 	Audience   = "billing-api"
 )
 
-// A Verifier makes a handler that lets requests with a good token of the
-// server's through, and answers 200 if the token permits Permission.
+// Verifier makes a handler that answers 200 to requests with a good token of the server
+// that permits Permission.
 type Verifier struct {
 	Name    string
 	Handler func(*authsectest.Server) (http.Handler, error)
 }
 
-// Verifiers are those that are measured, authsec first. All look at signature,
-// algorithm, issuer, audience and times, and hand the claims on in the request's
-// context. verify has to get the key, once; the others have it.
+// Verifiers has the measured ones, authsec first. All check signature, algorithm, issuer,
+// audience and times, and pass the claims on in the request's context. verify gets the
+// key from the server, once. The others have it.
 var Verifiers = []Verifier{
 	{AuthSec, verifyHandler},
 	{JWT, jwtHandler},
@@ -75,7 +75,7 @@ const issuer = "spiffe://" + authsectest.TenantID
 
 type jwtClaimsKey struct{}
 
-// jwtHandler is the least that golang-jwt's users write.
+// jwtHandler is the smallest handler that golang-jwt's users write.
 func jwtHandler(srv *authsectest.Server) (http.Handler, error) {
 	key, err := srv.Keyfunc(nil)
 	if err != nil {
@@ -103,7 +103,8 @@ func jwtHandler(srv *authsectest.Server) (http.Handler, error) {
 	}), nil
 }
 
-// delegationClaims are what go-jwt-middleware reads besides the registered ones.
+// delegationClaims are the claims that go-jwt-middleware reads besides the registered
+// ones.
 type delegationClaims struct {
 	TenantID    string   `json:"tenant_id"`
 	UserID      string   `json:"user_id"`

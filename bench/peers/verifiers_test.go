@@ -12,7 +12,7 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// TestVerifiersJudgeAlike: none of them is fast because it looks at less.
+// TestVerifiersJudgeAlike: no verifier is fast because it checks less.
 func TestVerifiersJudgeAlike(t *testing.T) {
 	srv := authsectest.NewInMemoryServer()
 	delegate := func(d authsectest.Delegation) string { return "Bearer " + srv.Delegate(authsectest.ClientID, d) }

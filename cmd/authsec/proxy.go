@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/internal/conn"
 )
 
 const (
@@ -116,7 +117,7 @@ type sidecar struct {
 // answers: compressed ones stay compressed. headerTimeout limits the wait for an
 // answer's header after the request is sent. 0: no limit.
 func upstreamTransport(headerTimeout time.Duration) *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := conn.New()
 	t.DisableCompression = true
 	t.ResponseHeaderTimeout = headerTimeout
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = maxIdle, maxIdle

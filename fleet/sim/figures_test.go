@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-var figuresFile = flag.String("figures", "", "the `file` to write what the real code and the model made of some trials to, as JSON (TestFigures)")
+var figuresFile = flag.String("figures", "", "the `file` for the results of some trials, of the real code and the model, as JSON (TestFigures)")
 
-// TestFigures is for cmd/simulate, which shows what it writes: a bubble of
-// testing/synctest is to be had in a test only.
+// TestFigures writes a file for cmd/simulate. It is a test because only a test can
+// have a testing/synctest bubble.
 func TestFigures(t *testing.T) {
 	if *figuresFile == "" {
 		t.Skip("only with -figures")
 	}
 	var list []Figures
 	for _, c := range []trial{
-		{ColdStart, Nothing, 200}, {ColdStart, Nothing, 1000}, {ColdStart, Nothing, 3000}, {ColdStart, Leases, 1000},
-		{Renewal, Nothing, 1000}, {Unavailable, Nothing, 1000}, {Unavailable, Leases, 1000}, {NoConnection, Leases, 1000},
+		{ColdStart, Nothing, 200, false}, {ColdStart, Nothing, 1000, false}, {ColdStart, Nothing, 3000, false}, {ColdStart, Leases, 1000, false},
+		{Renewal, Nothing, 1000, false}, {Unavailable, Nothing, 1000, false}, {Unavailable, Leases, 1000, false}, {NoConnection, Leases, 1000, false},
 	} {
 		f := Figures{Story: c.story, Sharing: c.sharing, Processes: c.processes}
 		s := c.scenario(1)

@@ -12,40 +12,41 @@ import (
 type kind uint8
 
 const (
-	call    kind = iota // the caller asks for a token, or its wait for the server's permission is over
+	call    kind = iota // the caller asks for a token, or stops waiting for a rate limit
 	attempt             // a request is sent
+	reply               // with a cache: the server's last answer to a fetch comes
 	land                // a fetch ends
 
-	get      // the uses of the cache, as they take effect
+	get      // the uses of the cache, at their end
 	lease    //
 	getAgain // with the lease
 	getOld   // before a failure is stored
 	put      //
 	release  //
-	poll     // a use is begun
+	poll     // the start of the next get
 )
 
 const never = time.Duration(1<<63 - 1)
 
-// process is one Source and its one caller.
+// process is one Source and its one caller. Its fields are named as in
+// internal/lifecycle.
 type process struct {
-	base time.Duration // a call that returned at once; the next are so many pauses later
+	base time.Duration // a call that returned at once; later calls follow every Scenario.Every
 
-	token    int16 // the delegation's number, from 1; 0: none
-	expiry   time.Duration
-	received time.Duration
-	window   time.Duration
-	draw     time.Duration
-	due      time.Duration // the next attempt to renew
+	token   int16 // the delegation's number, from 1; 0: none
+	expiry  time.Duration
+	window  time.Duration
+	first   time.Duration // the first attempt to renew
+	renewAt time.Duration // the next one
 
-	failed   bool // heldTill counts
-	limited  bool // wishTill is a 429's
-	streak   int8
-	heldTill time.Duration
-	wishTill time.Duration
+	failed    bool // failUntil counts
+	limited   bool // notBefore is a 429's
+	failures  int8
+	failUntil time.Duration
+	notBefore time.Duration
 
-	known  time.Duration // when the server gave the last answer that is known; -1: none is
-	flight *flight       // with a cache: the last
+	known  time.Duration // when the latest answer that it knows was asked for; -1: none
+	flight *flight       // with a cache: the latest
 
 	asking  time.Duration // since when its caller waits; never: it does not
 	without time.Duration // since when its calls get no token; never: they do
@@ -95,6 +96,8 @@ func run(s Scenario, r rules) *Result {
 			m.call(i, p, e.at)
 		case attempt:
 			m.attempt(i, e.at, int(e.attempt))
+		case reply:
+			m.share(i, p, e.at, answer{int(e.status), int(e.token)})
 		case land:
 			m.land(i, p, e.at, answer{int(e.status), int(e.token)})
 		default:
@@ -109,10 +112,13 @@ func run(s Scenario, r rules) *Result {
 	return m.result
 }
 
-// jitter draws evenly from [0, d).
+// jitter is random in [0, d).
 func (m *model) jitter(d time.Duration) time.Duration {
 	return time.Duration(m.rand.Int64N(max(1, int64(d))))
 }
+
+// spread is d with ±50 % jitter.
+func (m *model) spread(d time.Duration) time.Duration { return d/2 + m.jitter(d) }
 
 func (m *model) push(i int, at time.Duration, k kind) {
 	m.queue.push(event{at: at, process: int32(i), kind: k})
@@ -120,7 +126,7 @@ func (m *model) push(i int, at time.Duration, k kind) {
 
 func (p *process) good(now time.Duration) bool { return p.token != 0 && now < p.expiry }
 
-// tick is the first call from that moment on, if all before it return at once.
+// tick is the first call at or after from, if all calls before it return at once.
 func (m *model) tick(p *process, from time.Duration) time.Duration {
 	if from <= p.base {
 		return p.base
@@ -128,11 +134,10 @@ func (m *model) tick(p *process, from time.Duration) time.Duration {
 	return p.base + (from-p.base+m.Every-1)/m.Every*m.Every
 }
 
-// call is Source.get. Calls that do no more than return the token in service
-// are no events.
+// call is Source.get. Calls that only return the token in service are no events.
 func (m *model) call(i int, p *process, now time.Duration) {
 	if p.good(now) {
-		if p.base = now; now >= p.due {
+		if p.base = now; now >= p.renewAt {
 			m.begin(i, p, now)
 			return
 		}
@@ -148,21 +153,21 @@ func (m *model) call(i int, p *process, now time.Duration) {
 	m.wait(i, p, now)
 }
 
-// wait is Source.wait, with no flight under way.
+// wait is what a call without a token does while no fetch is under way.
 func (m *model) wait(i int, p *process, now time.Duration) {
 	switch {
-	case !p.failed || now >= p.heldTill:
+	case !p.failed || now >= p.failUntil:
 		m.begin(i, p, now)
-	case m.patient(p, now):
-		m.push(i, p.heldTill, call)
+	case m.pauses(p, now):
+		m.push(i, p.failUntil, call)
 	default:
 		m.answered(i, p, now, true)
 	}
 }
 
-// patient reports whether a call waits for what the server wants.
-func (m *model) patient(p *process, now time.Duration) bool {
-	return !m.FailFast && p.limited && now < p.wishTill
+// pauses reports whether a call waits out a rate limit.
+func (m *model) pauses(p *process, now time.Duration) bool {
+	return m.Deadlines && p.limited && now < p.notBefore
 }
 
 // answered ends a call that has waited.
@@ -176,15 +181,16 @@ func (m *model) answered(i int, p *process, now time.Duration, failed bool) {
 	m.next(i, p, now)
 }
 
-// next pushes the next call that does more than return at once what is known.
+// next pushes the next call that does more than return a good token or a cached
+// failure.
 func (m *model) next(i int, p *process, now time.Duration) {
 	switch {
 	case p.good(now):
-		m.push(i, m.tick(p, max(min(p.due, p.expiry), now+1)), call)
-	case p.failed && now < p.heldTill && !m.patient(p, now):
+		m.push(i, m.tick(p, max(min(p.renewAt, p.expiry), now+1)), call)
+	case p.failed && now < p.failUntil && !m.pauses(p, now):
 		// The calls until then fail.
-		at := m.tick(p, p.heldTill)
-		n := int((m.tick(p, min(p.heldTill, m.Length))-p.base)/m.Every) - 1
+		at := m.tick(p, p.failUntil)
+		n := int((m.tick(p, min(p.failUntil, m.Length))-p.base)/m.Every) - 1
 		m.result.Calls, m.result.FailedCalls = m.result.Calls+n, m.result.FailedCalls+n
 		m.push(i, at, call)
 	default:
@@ -206,17 +212,21 @@ func (m *model) attempt(i int, now time.Duration, n int) {
 	a := m.server.ask(now)
 	m.result.note(now, a.status)
 	done := now + m.Latency
-	if passing := a.status == 0 || a.status >= 500; passing && n < m.rules.attempts {
+	if transient := a.status == 0 || a.status >= 500; transient && n < m.rules.attempts {
 		wait := m.jitter(m.rules.minBackoff << (n - 1))
 		m.queue.push(event{at: done + wait, process: int32(i), kind: attempt, attempt: int8(n + 1)})
 		return
 	}
-	m.queue.push(event{at: done, process: int32(i), kind: land, status: int16(a.status), token: int16(a.token)})
+	k := land
+	if m.Sharing != Nothing {
+		k = reply
+	}
+	m.queue.push(event{at: done, process: int32(i), kind: k, status: int16(a.status), token: int16(a.token)})
 }
 
 // land ends a fetch.
 func (m *model) land(i int, p *process, now time.Duration, a answer) {
-	if p.asking == never { // its caller may have come upon the token's end meanwhile
+	if p.asking == never { // the token may have expired since, and the caller waits
 		if at := m.tick(p, max(p.expiry, p.base+1)); p.token != 0 && at <= now {
 			p.asking = at
 			if p.without == never {
@@ -226,98 +236,110 @@ func (m *model) land(i int, p *process, now time.Duration, a answer) {
 			p.base = m.tick(p, now+1) - m.Every
 		}
 	}
-	old := p.good(now)
+	good := p.good(now)
 	if a.token != 0 {
-		m.succeed(p, now, a.token, old)
+		m.succeed(p, now, a.token, good)
 	} else {
-		m.fail(p, now, a.status, old)
-	}
-	if f := p.flight; f != nil && !f.taken {
-		if a.status != 0 {
-			p.known = now
-		}
-		m.share(i, p, f, now, a)
+		m.fail(p, now, a.status, good)
 	}
 	switch {
 	case p.asking == never:
 		m.next(i, p, now)
 	case a.token != 0:
 		m.answered(i, p, now, false)
-	case m.patient(p, now):
+	case m.pauses(p, now):
 		m.wait(i, p, now)
 	default:
 		m.answered(i, p, now, true)
 	}
 }
 
-// succeed is Source.succeed.
-func (m *model) succeed(p *process, now time.Duration, token int, old bool) {
-	p.failed, p.heldTill, p.wishTill, p.streak = false, 0, 0, 0
-	if old && int(p.token) == token {
+// succeed is lifecycle.State.Land after a success.
+func (m *model) succeed(p *process, now time.Duration, token int, good bool) {
+	p.failed, p.failUntil, p.notBefore, p.failures = false, 0, 0, 0
+	if good && int(p.token) == token {
 		m.again(p, now, 0)
 		return
 	}
-	p.token, p.received, p.expiry = int16(token), now, m.Delegations[token-1].end()
+	p.token, p.expiry = int16(token), m.Delegations[token-1].end()
 	life := p.expiry - now
 	p.window = min(life/m.rules.windowShare, m.rules.maxWindow)
 	if m.RenewBefore > 0 {
 		p.window = min(m.RenewBefore, life)
 	}
-	p.draw = m.jitter(p.window / m.rules.drawShare)
-	p.due = p.expiry - p.window + p.draw
+	p.first = p.expiry - p.window + m.jitter(p.window/m.rules.firstShare)
+	p.renewAt = p.first
 }
 
-// again is record.again.
-func (m *model) again(p *process, now, asked time.Duration) {
-	step := max(p.window/m.rules.stepShare, m.rules.minStep)
-	step = max(step/2+m.jitter(step), asked)
-	p.due = max(now+step, p.expiry-p.window+p.draw)
+// step is the time between two attempts to renew, before jitter.
+func (m *model) step(p *process) time.Duration {
+	return max(p.window/m.rules.stepShare, m.rules.minStep)
 }
 
-// fail is Source.fail and Source.remember.
-func (m *model) fail(p *process, now time.Duration, status int, old bool) {
-	shared := p.flight != nil && p.flight.taken // another process was told
-	switch {
-	case shared && p.flight.retryAfter > 0:
-		p.limited, p.wishTill = status == 429, now+p.flight.retryAfter
-	case status == 429 && !shared:
-		p.limited, p.wishTill = true, now+m.Window
-		if m.rules.limitedTwice {
-			p.wishTill += m.jitter(m.Window)
-		}
-	case status != 0 && status < 500:
-		p.wishTill = 0
+// again is lifecycle.Token's method of that name.
+func (m *model) again(p *process, now, wait time.Duration) {
+	p.renewAt = max(now+max(m.spread(m.step(p)), wait), p.first)
+}
+
+// coldHold is how long a failure is cached while there is no token.
+func (m *model) coldHold(p *process) time.Duration {
+	return m.spread(min(m.rules.minHold<<min(p.failures, 10), m.rules.maxHold))
+}
+
+// limit is how long after a 429 the server is not asked.
+func (m *model) limit() time.Duration {
+	if m.rules.limitedTwice {
+		return m.Window + m.jitter(m.Window)
 	}
-	asked := max(0, p.wishTill-now)
-	if old {
-		p.failed, p.heldTill = asked > 0, p.wishTill
-		m.again(p, now, asked)
+	return m.Window
+}
+
+// fail is lifecycle.State.Land after a failure.
+func (m *model) fail(p *process, now time.Duration, status int, good bool) {
+	var retryAfter, hold time.Duration // hold is another process's
+	switch f := p.flight; {
+	case f != nil:
+		retryAfter, hold = f.retryAfter, f.hold
+		if !f.taken {
+			hold = 0
+		}
+	case status == 429:
+		retryAfter = m.limit()
+	}
+	switch {
+	case retryAfter > 0:
+		p.limited, p.notBefore = status == 429, now+retryAfter
+	case status != 0 && status < 500:
+		p.notBefore = 0
+	}
+	wait := max(0, p.notBefore-now)
+	if good {
+		p.failed, p.failUntil = wait > 0, p.notBefore
+		m.again(p, now, wait)
 		return
 	}
-	hold := min(m.rules.minHold<<min(p.streak, 10), m.rules.maxHold)
-	hold = hold/2 + m.jitter(hold)
 	switch {
-	case status == 429:
-		hold = asked
-	case shared && p.flight.held > 0:
-		hold = p.flight.held
+	case retryAfter > 0:
+		hold = 0
+	case hold == 0:
+		hold = m.coldHold(p)
 	}
 	p.token = 0
-	p.streak = min(p.streak+1, 100)
-	p.failed, p.heldTill = true, now+max(hold, asked)
+	p.failures = min(p.failures+1, 100)
+	p.failed, p.failUntil = true, now+max(hold, wait)
 }
 
 // server is the endpoint, with its limit and its outage.
 type server struct {
 	Scenario
-	since time.Duration // when the window at hand began
-	n     int           // requests in it; 0: there is none yet
+	since time.Duration // the start of the window
+	n     int           // requests in it; 0: there is no window yet
 }
 
-// answer is what comes of a request.
+// answer is what a request brings.
 type answer struct {
 	status int // 0: there was no connection
-	token  int // the number of the delegation, counted from 1; 0: none
+	token  int // the delegation's number, from 1; 0: none
 }
 
 // ask makes a request.

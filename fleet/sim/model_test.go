@@ -11,7 +11,7 @@ import (
 
 func TestRunIsDeterministic(t *testing.T) {
 	for _, sharing := range []Sharing{Nothing, Entries, Leases} {
-		s := NoConnection.Tell(300, 10*time.Minute)
+		s := NoConnection.Scenario(300, 10*time.Minute)
 		s.Sharing = sharing
 		if !reflect.DeepEqual(Run(s), Run(s)) {
 			t.Errorf("%v: two runs differ", sharing)
@@ -24,7 +24,7 @@ func TestRunIsDeterministic(t *testing.T) {
 	}
 }
 
-// What the page says of a fleet without a cache.
+// The page says this of a fleet without a cache.
 func TestRealCallersThatWaitGetAToken(t *testing.T) {
 	for _, c := range []struct {
 		processes int
@@ -33,14 +33,14 @@ func TestRealCallersThatWaitGetAToken(t *testing.T) {
 		{100, 11 * time.Second},
 		{200, 2*time.Minute + 11*time.Second},
 	} {
-		s := ColdStart.Tell(c.processes, 10*time.Minute)
+		s := ColdStart.Scenario(c.processes, 10*time.Minute)
 		s.Length = 5 * time.Minute // before the renewals
 		r := play(t, s)
 		if r.FailedCalls > 0 || r.Unserved > 0 {
 			t.Errorf("%d processes: %d calls failed, %d processes had no token in the end", c.processes, r.FailedCalls, r.Unserved)
 		}
 		if want := c.processes - 100; r.Limited != want {
-			t.Errorf("%d processes: %d answers of 429, want %d: nobody is refused twice", c.processes, r.Limited, want)
+			t.Errorf("%d processes: %d answers of 429, want %d: none gets a second one", c.processes, r.Limited, want)
 		}
 		if r.LastWithout > c.within {
 			t.Errorf("%d processes: the last got its token after %v, want it within %v", c.processes, r.LastWithout, c.within)
@@ -53,7 +53,7 @@ func TestQueueIsInOrder(t *testing.T) {
 	want := 0
 	push := func(at time.Duration) {
 		q.push(event{at: at})
-		if at < time.Minute { // what comes later is dropped
+		if at < time.Minute { // later ones are dropped
 			want++
 		}
 	}
@@ -66,7 +66,7 @@ func TestQueueIsInOrder(t *testing.T) {
 		if n++; e.at < last.at || e.at == last.at && e.order < last.order {
 			t.Fatalf("%v came after %v", e.at, last.at)
 		}
-		if last = e; n < 500 && n%3 == 0 { // also while it is emptied
+		if last = e; n < 500 && n%3 == 0 { // also between pops
 			push(e.at + time.Duration(n)*time.Millisecond)
 		}
 	}

@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// event is what happens to a process next. There is one for each at any time.
+// event is what happens to a process next. Each process has at most one.
 type event struct {
 	at      time.Duration
-	order   uint64 // of events at the same moment, that they come as they were pushed
+	order   uint64 // events at the same moment come in the order in which they were pushed
 	process int32
 	kind    kind
-	attempt int8  // of a fetch, counted from 1
-	status  int16 // of a fetch that lands
-	token   int16 // that it brought; 0: none
+	attempt int8  // of a fetch, from 1
+	status  int16 // of a fetch that ends
+	token   int16 // that it brings; 0: none
 	flight  *flight
 }
 
-// queue holds events in the order of their moments. Those of the second at hand
-// are in a heap, and those of each later second in a heap of their own that is
-// not yet one: with a million processes, one heap for all takes thrice the time.
+// queue has the events in the order of their moments. Those of the current second are
+// in a heap. Those of each later second are in a list, which becomes a heap when its
+// second begins. With a million processes, one heap for all takes three times as long.
 type queue struct {
 	now    eventHeap
-	second int // that now is of
+	second int // the current one
 	later  [][]event
 	order  uint64
 }
 
-// newQueue makes a queue for events before end. Later ones are dropped.
+// newQueue makes a queue for events before end. It drops later ones.
 func newQueue(end time.Duration) *queue {
 	return &queue{later: make([][]event, (end+time.Second-1)/time.Second)}
 }
@@ -48,7 +48,7 @@ func (q *queue) push(e event) {
 	}
 }
 
-// pop returns the next event, and false when there is none.
+// pop returns the next event. It returns false if there is none.
 func (q *queue) pop() (event, bool) {
 	for len(q.now) == 0 {
 		if q.second++; q.second >= len(q.later) {
@@ -74,7 +74,7 @@ func (h eventHeap) Less(i, j int) bool {
 	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].order < h[j].order
 }
 
-// Push and Pop are for heap.Interface; the queue does without them.
+// Push and Pop are for heap.Interface. The queue does not use them.
 func (h *eventHeap) Push(x any) { *h = append(*h, x.(event)) }
 func (h *eventHeap) Pop() any {
 	last := len(*h) - 1

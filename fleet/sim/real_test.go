@@ -19,8 +19,8 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// play does what Run does with the real code: a Source for each process, and the
-// server of authsectest, in a bubble of testing/synctest.
+// play does what Run does, with the real code: a Source for each process, and the
+// server of authsectest, in a testing/synctest bubble.
 func play(t *testing.T, s Scenario) *Result {
 	t.Helper()
 	var result *Result
@@ -30,9 +30,12 @@ func play(t *testing.T, s Scenario) *Result {
 
 func playInBubble(t *testing.T, s Scenario) *Result {
 	srv := authsectest.NewInMemoryServer()
-	w := &way{Scenario: s, began: time.Now(), next: srv.Client().Transport}
+	w := &network{Scenario: s, began: time.Now(), next: srv.Client().Transport}
 	w.result.PerSecond = make([]int, (s.Length+time.Second-1)/time.Second)
-	ctx, cancel := context.WithCancel(t.Context()) // with a deadline, calls would not wait for the server's permission
+	ctx, cancel := context.WithCancel(t.Context())
+	if s.Deadlines {
+		ctx, cancel = context.WithTimeout(ctx, s.Length+24*time.Hour) // beyond any rate limit
+	}
 	var done sync.WaitGroup
 	for _, d := range s.Delegations {
 		done.Go(func() {
@@ -44,26 +47,24 @@ func playInBubble(t *testing.T, s Scenario) *Result {
 		time.Sleep(s.Unlimited)
 		srv.LimitRate(s.Limit, s.Window)
 	})
-	synctest.Wait() // what is to be at 0 is done
+	synctest.Wait() // everything that happens at 0 is done
 	cfg := srv.Config(authsectest.ClientID)
 	cfg.HTTPClient = &http.Client{Transport: w}
-	cfg.RenewBefore, cfg.FailFast = s.RenewBefore, s.FailFast
+	cfg.RenewBefore = s.RenewBefore
+	keys := authsec.NewCacheKeys(bytes.Repeat([]byte{1}, 32))
 	switch store := (&memory{latency: s.CacheLatency, entries: map[string]stored{}, leases: map[string]*time.Time{}}); s.Sharing {
 	case Entries:
-		cfg.Cache = struct{ authsec.Cache }{store} // without its method Lease
+		cfg.Cache = &authsec.CacheConfig{Store: struct{ authsec.Cache }{store}, Keys: keys} // without its method Lease
 	case Leases:
-		cfg.Cache = store
+		cfg.Cache = &authsec.CacheConfig{Store: store, Keys: keys}
 	}
-	if cfg.Cache != nil {
-		cfg.CacheKeys = [][]byte{bytes.Repeat([]byte{1}, 32)}
-	}
-	draw := rand.New(rand.NewPCG(s.Seed, 0))
+	random := rand.New(rand.NewPCG(s.Seed, 0))
 	for range s.Processes {
 		src, err := authsec.NewSource(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		begin := time.Duration(draw.Int64N(max(1, int64(s.Spread))))
+		begin := time.Duration(random.Int64N(max(1, int64(s.Spread))))
 		done.Go(func() {
 			time.Sleep(begin)
 			w.live(ctx, src)
@@ -77,7 +78,7 @@ func playInBubble(t *testing.T, s Scenario) *Result {
 }
 
 // live is the one caller of a process.
-func (w *way) live(ctx context.Context, src *authsec.Source) {
+func (w *network) live(ctx context.Context, src *authsec.Source) {
 	without := never
 	for {
 		from := time.Since(w.began)
@@ -125,8 +126,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// way is the way to the server, which counts what goes over it.
-type way struct {
+// network is the network to the server. It counts the requests.
+type network struct {
 	Scenario
 	began time.Time
 	next  http.RoundTripper
@@ -135,7 +136,7 @@ type way struct {
 	result Result
 }
 
-func (w *way) RoundTrip(req *http.Request) (*http.Response, error) {
+func (w *network) RoundTrip(req *http.Request) (*http.Response, error) {
 	at := time.Since(w.began)
 	out := w.Outage.From <= at && at < w.Outage.To
 	var resp *http.Response
@@ -163,7 +164,7 @@ func (w *way) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// memory is a Cache that keeps leases, as the processes of a fleet share one.
+// memory is a Leaser that the processes share.
 type memory struct {
 	latency time.Duration // of each use
 
@@ -177,7 +178,7 @@ type stored struct {
 	until time.Time
 }
 
-// use waits as long as a store takes, and then takes mu.
+// use waits for the store's latency, and then locks mu.
 func (m *memory) use(ctx context.Context) error {
 	if !sleep(ctx, m.latency) {
 		return ctx.Err()

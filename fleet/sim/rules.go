@@ -5,31 +5,34 @@ package sim
 
 import "time"
 
-// rules are the numbers by which a Source acts, as package authsec has them.
+// rules are the numbers of a Source's rules, as package authsec and its internal
+// packages have them.
 type rules struct {
-	windowShare  time.Duration // of a token's life, that its window is by default: one in so many
-	maxWindow    time.Duration // of the default
-	drawShare    time.Duration // of the window, in which the first renewal is drawn: one in so many
-	stepShare    time.Duration // of the window, that lies between attempts to renew: one in so many
-	minStep      time.Duration
-	minHold      time.Duration // for which a failure is remembered, at first
-	maxHold      time.Duration // and in the end
+	windowShare  time.Duration // the default window is the token's life divided by this,
+	maxWindow    time.Duration // at most this
+	firstShare   time.Duration // the first attempt to renew is in the window's first part: the window divided by this
+	stepShare    time.Duration // the time between attempts to renew is the window divided by this,
+	minStep      time.Duration // at least this
+	minHold      time.Duration // how long the first failure is cached
+	maxHold      time.Duration // how long a failure is cached at most
+	holdSteps    bool          // a failed renewal is shared until the next attempt; if not, like a failure without a token
 	attempts     int           // of a fetch
 	minBackoff   time.Duration // the ceiling of the first wait between them
-	limitedTwice bool          // a 429 is followed by one to two windows, not by exactly one
+	limitedTwice bool          // after a 429 the wait is one to two windows; if not, exactly one
 
-	minPoll    time.Duration // of another process's result, at first
-	maxPoll    time.Duration // and in the end
-	patience   time.Duration // for it, which may be half as long again
+	minPoll    time.Duration // between the first two looks for another process's result
+	maxPoll    time.Duration // between two looks at most
+	patience   time.Duration // how long it is waited for, plus up to half of that
 	leaseTTL   time.Duration
-	holdSpread time.Duration // in which the processes that share a failure begin again
+	holdSpread time.Duration // the processes that share a failure ask again within this time
 }
 
 var sourceRules = rules{
-	windowShare: 5, maxWindow: 5 * time.Minute, drawShare: 2,
+	windowShare: 5, maxWindow: 5 * time.Minute, firstShare: 2,
 	stepShare: 10, minStep: time.Second,
 	minHold: time.Second, maxHold: time.Minute,
-	attempts: 4, minBackoff: 200 * time.Millisecond,
+	holdSteps: true,
+	attempts:  4, minBackoff: 200 * time.Millisecond,
 	limitedTwice: true,
 	minPoll:      100 * time.Millisecond, maxPoll: 500 * time.Millisecond,
 	patience: 10 * time.Second, leaseTTL: 5 * time.Second, holdSpread: time.Second,

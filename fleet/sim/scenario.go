@@ -1,11 +1,11 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sim is the traffic that a fleet of processes, all of one agent and
-// behind one address, makes at its AuthSec server. It is a model in virtual time:
-// deterministic, and quick enough for a million processes. Its rules are those
-// of authsec.Source; its tests hold it against the real code, in a bubble of
-// testing/synctest, for as many processes as that carries.
+// Package sim simulates the requests that a fleet of processes sends to its AuthSec
+// server. All processes are of one agent and behind one address. It is a model in
+// virtual time: deterministic, and fast enough for a million processes. Its rules are
+// those of authsec.Source. Its tests compare it with the real code, which runs in a
+// testing/synctest bubble, for up to 1,000 processes.
 package sim
 
 import (
@@ -17,7 +17,7 @@ import (
 type Sharing int
 
 const (
-	Nothing Sharing = iota // each asks the server for itself
+	Nothing Sharing = iota // each asks the server itself
 	Entries                // a Cache that is no Leaser
 	Leases                 // a Leaser
 )
@@ -34,64 +34,64 @@ func (s Sharing) String() string {
 	return fmt.Sprintf("Sharing(%d)", int(s))
 }
 
-// Delegation is what an admin does at a moment.
+// Delegation is an admin's delegation to the agent.
 type Delegation struct {
 	At   time.Duration // since the beginning, in whole seconds
-	Life time.Duration // the same
+	Life time.Duration // in whole seconds
 }
 
 func (d Delegation) end() time.Duration { return d.At + d.Life }
 
-// Outage is a time in which the server gives no answer of its own.
+// Outage is a time in which the server does not answer.
 type Outage struct {
 	From, To time.Duration
-	Status   int // that a proxy in front of it answers; 0: there is no connection
+	Status   int // a proxy's answer in its place; 0: there is no connection
 }
 
-// Scenario is what happens to a fleet. Moments are durations since its beginning.
+// Scenario is what happens to a fleet. Moments count from its beginning.
 type Scenario struct {
 	Processes int
 	Seed      uint64
-	Length    time.Duration // of what is looked at
-	Spread    time.Duration // the processes begin in, each at a moment drawn evenly
+	Length    time.Duration // how long it is observed
+	Spread    time.Duration // the processes begin within this time, each at a random moment
 	Every     time.Duration // the pause between the calls of a process's one caller
+	Deadlines bool          // calls have a deadline, far away, and so wait out rate limits
 
-	Delegations []Delegation // in their order
+	Delegations []Delegation // in order
 	Outage      Outage
 
-	Limit     int           // requests a window that the server allows; 0: any number
-	Window    time.Duration // which begins with the first request after the last one
-	Unlimited time.Duration // the limit counts only from then on: for a fleet that has grown slowly
-	Latency   time.Duration // of the server, and of being told that there is no connection
+	Limit     int           // how many requests the server allows in a window; 0: any number
+	Window    time.Duration // begins with the first request after the end of the last window
+	Unlimited time.Duration // until then there is no limit: as for a fleet that has grown slowly
+	Latency   time.Duration // of an answer, and of a failure to connect
 
 	RenewBefore  time.Duration // Config.RenewBefore
-	FailFast     bool          // Config.FailFast
 	Sharing      Sharing
 	CacheLatency time.Duration // of each use of the cache
 }
 
-// Result is what came of a Scenario.
+// Result is the result of a Scenario.
 type Result struct {
 	PerSecond []int // attempts to reach the server that began in each second
 
-	Requests int // attempts, those that found no connection included
+	Requests int // attempts, also those without a connection
 	Limited  int // answers of 429
-	Failed   int // answers of another kind but 200, and attempts without one
+	Failed   int // other answers than 200, and attempts without an answer
 
-	CachePerSecond []int // that began in each second
+	CachePerSecond []int // uses of the cache that began in each second
 
-	Calls       int           // that waited or failed; all others had a good token at once
-	FailedCalls int           // of these, those that returned an error
-	LongestWait time.Duration // of a call
-	Unserved    int           // processes that wait, or whose last call failed, when the scenario ends
-	Without     time.Duration // in which processes that asked for a token had none, together
-	LastWithout time.Duration // when the last of these times was over; Length if one was not
+	Calls       int           // calls that waited or failed; all others got a good token at once
+	FailedCalls int           // those of them that returned an error
+	LongestWait time.Duration // of one call
+	Unserved    int           // processes that wait at the end, or whose last call failed
+	Without     time.Duration // how long processes that asked for a token had none, summed up
+	LastWithout time.Duration // when the last of these times ended; Length if one did not
 }
 
-// Peak is the greatest number of attempts in one second.
+// Peak is the highest number of attempts in one second.
 func (r *Result) Peak() int { return Greatest(r.PerSecond) }
 
-// Greatest is the greatest of the numbers, such as those of a Result's seconds.
+// Greatest is the greatest number of a list, such as a Result's PerSecond.
 func Greatest(list []int) int {
 	most := 0
 	for _, n := range list {
@@ -115,7 +115,7 @@ func (r *Result) note(at time.Duration, status int) {
 	}
 }
 
-// waited counts a call from its beginning to its end that had no token at once.
+// waited counts a call that got no token at once.
 func (r *Result) waited(from, to time.Duration, failed bool) {
 	r.Calls++
 	if failed {
@@ -124,23 +124,23 @@ func (r *Result) waited(from, to time.Duration, failed bool) {
 	r.LongestWait = max(r.LongestWait, to-from)
 }
 
-// had counts a time without a token that is over.
+// had counts a time without a token that has ended.
 func (r *Result) had(from, to time.Duration) {
 	r.Without += to - from
 	r.LastWithout = max(r.LastWithout, to)
 }
 
-// lacks counts a time without a token that the scenario's end cuts off.
+// lacks counts a time without a token that lasts until the scenario's end.
 func (r *Result) lacks(from, end time.Duration) {
 	r.Unserved++
 	r.had(from, end)
 }
 
-// Figures are what the real code made of a trial of the tests, once, and the model.
+// Figures are the results of one run of a trial, with the real code and the model.
 type Figures struct {
 	Story       Story
 	Sharing     Sharing
 	Processes   int
 	Code, Model *Result
-	Took        time.Duration // by the real code
+	Took        time.Duration // how long the real code's run took
 }

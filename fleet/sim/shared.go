@@ -8,18 +8,18 @@ import "time"
 // store is the cache that the processes share.
 type store struct {
 	entry   entry
-	version int           // of the entry: each Put makes another
+	version int           // of the entry; each Put makes another
 	until   time.Duration // when the entry ends
 	holder  *flight       // of the lease; nil: it is free
 	held    time.Duration // until when
 }
 
-// entry is what the server last said, as internal/cache has it.
+// entry is share.Entry: what the server said last.
 type entry struct {
-	token    int16 // of the last good answer; 0: none
+	token    int16 // of its last 200; 0: none
 	answered time.Duration
 
-	failed     bool // what follows counts
+	failed     bool // the fields that follow count
 	status     int16
 	told       time.Duration
 	hold       time.Duration
@@ -30,35 +30,39 @@ type entry struct {
 type flight struct {
 	began    time.Duration
 	patience time.Duration
-	pause    time.Duration // the ceiling of the next one, as in cache.Await
+	pause    time.Duration // the ceiling of the next one, as in share.Cache.Await
 	leased   bool
-	seen     int   // the version that was looked at
-	kept     entry // the good answer that was seen
+	seen     int   // the version that it looked at last
+	kept     entry // the token in that version, if it has not expired
 
-	// What it wants, as cache.Want has it.
+	// What it wants, as in share.Want.
 	token  int16
 	within time.Duration
 
-	// What it ends with, if the cache had it.
+	// Its outcome. taken: it is another process's.
 	taken      bool
-	held       time.Duration
+	answer     answer
+	hold       time.Duration // how long the failure is cached
 	retryAfter time.Duration
 
-	put *entry // what it stores once it has landed; nil: nothing
+	put *entry // what it stores
 	ttl time.Duration
 }
 
-// beginShared is the beginning of Source.fetchShared.
+// beginShared begins a fetch, as shared.fetch does.
 func (m *model) beginShared(i int, p *process, now time.Duration) {
 	f := &flight{began: now, patience: m.rules.patience + m.jitter(m.rules.patience/2), pause: m.rules.minPoll}
 	if p.good(now) {
-		f.token, f.within = p.token, max(p.window/m.rules.stepShare, m.rules.minStep)
+		f.token, f.within = p.token, m.step(p)
+	}
+	if f.hold = m.coldHold(p); p.good(now) && m.rules.holdSteps {
+		f.hold = m.spread(m.step(p))
 	}
 	p.flight = f
 	m.use(i, f, now, get)
 }
 
-// use makes a use of the cache, whose effect comes at its end.
+// use begins a use of the cache. It takes effect at its end.
 func (m *model) use(i int, f *flight, now time.Duration, k kind) {
 	if i := int(now / time.Second); i < len(m.result.CachePerSecond) {
 		m.result.CachePerSecond[i]++
@@ -66,7 +70,7 @@ func (m *model) use(i int, f *flight, now time.Duration, k kind) {
 	m.queue.push(event{at: now + m.CacheLatency, process: int32(i), kind: k, flight: f})
 }
 
-// used has the effect of a use of the cache.
+// used ends a use of the cache.
 func (m *model) used(i int, p *process, f *flight, now time.Duration, k kind) {
 	switch k {
 	case get:
@@ -84,11 +88,12 @@ func (m *model) used(i int, p *process, f *flight, now time.Duration, k kind) {
 			m.use(i, f, now, getAgain)
 			return
 		}
-		if now-f.began >= f.patience {
+		left := f.patience - (now - f.began)
+		if left <= 0 {
 			m.attempt(i, now, 1)
 			return
 		}
-		wait := f.pause/2 + m.jitter(f.pause)
+		wait := min(m.spread(f.pause), left)
 		f.pause = min(f.pause*3/2, m.rules.maxPoll)
 		m.queue.push(event{at: now + wait, process: int32(i), kind: poll, flight: f})
 	case poll:
@@ -99,29 +104,22 @@ func (m *model) used(i int, p *process, f *flight, now time.Duration, k kind) {
 		}
 	case getOld:
 		m.keep(f, now)
-		if f.put != nil {
-			m.use(i, f, now, put)
-		} else if f.leased {
-			m.use(i, f, now, release)
-		}
+		m.use(i, f, now, put)
 	case put:
 		m.store.entry, m.store.until = *f.put, now+f.ttl
 		m.store.version++
-		if f.leased {
-			m.use(i, f, now, release)
-		}
+		m.end(i, f, now)
 	case release:
 		if m.store.holder == f {
 			m.store.holder = nil
 		}
-		if f.taken { // which waits for it
-			m.landTaken(i, f, now)
-		}
+		f.leased = false
+		m.end(i, f, now)
 	}
 }
 
-// look judges the entry, if it is new to the flight, and reports whether it is
-// the flight's result.
+// look judges the entry, unless the flight has seen it before. It reports whether
+// the entry is the flight's result.
 func (m *model) look(i int, p *process, f *flight, now time.Duration) bool {
 	s := &m.store
 	if s.version == 0 || s.version == f.seen || now >= s.until {
@@ -136,37 +134,35 @@ func (m *model) look(i int, p *process, f *flight, now time.Duration) bool {
 	switch {
 	case f.kept.token != 0 && m.accepts(p, f, e, now):
 		p.known = e.answered
+		f.answer = answer{200, int(e.token)}
 	case m.fails(p, f, e, now):
 		p.known = e.told
+		f.answer, f.hold = answer{status: int(e.status)}, 0
 		spread := m.jitter(m.rules.holdSpread)
 		if left := e.retryAfter - (now - e.told); left > 0 {
 			f.retryAfter = left + spread
 		}
 		if left := e.hold - (now - e.told); left > 0 {
-			f.held = left + spread
+			f.hold = min(left+spread, m.rules.maxHold)
 		}
-		f.kept = entry{status: e.status}
 	default:
 		return false
 	}
 	f.taken = true
-	if f.leased {
-		m.use(i, f, now, release)
-	} else {
-		m.landTaken(i, f, now)
-	}
+	m.end(i, f, now)
 	return true
 }
 
-func (m *model) landTaken(i int, f *flight, now time.Duration) {
-	e := event{at: now, process: int32(i), kind: land, token: f.kept.token, status: 200, flight: f}
-	if e.token == 0 {
-		e.status = f.kept.status
+// end releases the lease, and then lands the flight.
+func (m *model) end(i int, f *flight, now time.Duration) {
+	if f.leased {
+		m.use(i, f, now, release)
+		return
 	}
-	m.queue.push(e)
+	m.queue.push(event{at: now, process: int32(i), kind: land, status: int16(f.answer.status), token: int16(f.answer.token)})
 }
 
-// accepts is cache.Want.Accepts.
+// accepts is share.Want.Accepts.
 func (m *model) accepts(p *process, f *flight, e *entry, now time.Duration) bool {
 	switch {
 	case e.answered <= p.known:
@@ -177,7 +173,7 @@ func (m *model) accepts(p *process, f *flight, e *entry, now time.Duration) bool
 	return e.token != f.token || now-e.answered <= f.within+now-f.began
 }
 
-// fails is cache.Want.Fails.
+// fails is share.Want.Fails.
 func (m *model) fails(p *process, f *flight, e *entry, now time.Duration) bool {
 	if !e.failed || e.told <= p.known || e.told < e.answered {
 		return false
@@ -190,41 +186,35 @@ func (m *model) fails(p *process, f *flight, e *entry, now time.Duration) bool {
 	return age < e.retryAfter || age < hold
 }
 
-// share is Source.store: what the server said is for all.
-func (m *model) share(i int, p *process, f *flight, now time.Duration, a answer) {
+// share is shared.store: it stores the server's answer, before the fetch ends.
+func (m *model) share(i int, p *process, now time.Duration, a answer) {
+	f := p.flight
+	f.answer = a
+	asked := now - m.Latency
+	if a.status != 0 {
+		p.known = asked
+	}
 	switch {
 	case a.token != 0:
-		f.put = &entry{token: int16(a.token), answered: now}
-		f.ttl = p.expiry - now
-	case a.status != 0:
-		next := p.heldTill
-		if p.good(now) {
-			next = p.due
-		}
-		e := &entry{failed: true, status: int16(a.status), told: now, hold: max(next-now, m.rules.minHold)}
-		if a.status == 429 {
-			e.retryAfter = p.wishTill - now
-		}
-		f.put, f.ttl = e, e.hold
-		m.use(i, f, now, getOld)
-		return
-	}
-	if f.put != nil {
+		f.put = &entry{token: int16(a.token), answered: asked}
+		f.ttl = m.Delegations[a.token-1].end() - now
 		m.use(i, f, now, put)
-	} else if f.leased {
-		m.use(i, f, now, release)
+	case a.status != 0:
+		if a.status == 429 {
+			f.retryAfter = m.limit()
+		}
+		f.ttl = max(f.hold, f.retryAfter, m.rules.minHold)
+		f.put = &entry{failed: true, status: int16(a.status), told: asked, hold: f.ttl, retryAfter: f.retryAfter}
+		m.use(i, f, now, getOld)
+	default:
+		m.end(i, f, now)
 	}
 }
 
-// keep has the failure that is to be stored leave the token that is there, and be
-// dropped for one that was given out since.
+// keep makes the failure that is stored next keep the token that is there.
 func (m *model) keep(f *flight, now time.Duration) {
 	old := &m.store.entry
 	if m.store.version == 0 || now >= m.store.until || old.token == 0 {
-		return
-	}
-	if old.answered > f.put.told {
-		f.put = nil
 		return
 	}
 	if end := m.Delegations[old.token-1].end(); now < end {

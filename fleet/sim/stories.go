@@ -8,28 +8,29 @@ import "time"
 // Story is what happens to a fleet of any size.
 type Story string
 
-// The stories. In all but the first the whole fleet has the first delegation's
-// token before the limit counts.
+// The stories. In all except the first, the whole fleet has the first delegation's
+// token before there is a limit.
 const (
 	ColdStart    Story = "cold start"            // all processes begin within 10 s
-	Renewal      Story = "renewal"               // an admin delegates anew, two default windows before the expiry
-	RenewalLate  Story = "renewal in the window" // an admin delegates anew in the middle of the default window
-	AfterExpiry  Story = "after expiry"          // an admin delegates anew half of the default window after the expiry
-	Unavailable  Story = "503"                   // the server is away for two default windows, in the middle of which the token expires
-	NoConnection Story = "no connection"         // the same, and nothing is in front of it
+	Renewal      Story = "renewal"               // an admin delegates again, two default windows before the expiry
+	RenewalLate  Story = "renewal in the window" // an admin delegates again in the middle of the default window
+	AfterExpiry  Story = "after expiry"          // an admin delegates again half a default window after the expiry
+	Unavailable  Story = "503"                   // the server is down for two default windows; the token expires halfway
+	NoConnection Story = "no connection"         // the same, without a proxy that answers
 )
 
-// Stories are all of them.
+// Stories has all of them.
 var Stories = []Story{ColdStart, Renewal, RenewalLate, AfterExpiry, Unavailable, NoConnection}
 
-// Tell makes the story a scenario, with delegations of that life, in whole
-// minutes, and with what AuthSec's servers have for a limit.
-func (y Story) Tell(processes int, life time.Duration) Scenario {
+// Scenario makes a scenario of the story, with delegations that live for life, in
+// whole minutes, and with the limit of AuthSec's servers. Calls have deadlines.
+func (y Story) Scenario(processes int, life time.Duration) Scenario {
 	s := Scenario{
 		Processes:    processes,
 		Spread:       10 * time.Second,
 		Unlimited:    11 * time.Second,
 		Every:        time.Second,
+		Deadlines:    true,
 		Delegations:  []Delegation{{0, life}},
 		Limit:        100,
 		Window:       time.Minute,

@@ -21,9 +21,9 @@ import (
 	"github.com/authsec-go/authsec/verify"
 )
 
-// remote is an agent that others call. It says what it may do.
+// remote is an agent that others call. It answers with its permissions.
 type remote struct {
-	hold chan struct{} // nil: one message; else events, the last once it is closed
+	hold chan struct{} // nil: it sends one message; else events, the last one when hold is closed
 }
 
 func (r remote) Execute(ctx context.Context, req *a2asrv.RequestContext, queue eventqueue.Queue) error {
@@ -49,7 +49,7 @@ func (r remote) Execute(ctx context.Context, req *a2asrv.RequestContext, queue e
 
 func (remote) Cancel(context.Context, *a2asrv.RequestContext, eventqueue.Queue) error { return nil }
 
-// a2aServer serves the agent's card to all, and the agent behind guard.
+// a2aServer serves the agent's card to everybody, and the agent behind guard.
 func a2aServer(t *testing.T, s *itest.Stack, agent remote, guard func(http.Handler) http.Handler) string {
 	mux := http.NewServeMux()
 	url := s.Serve(t, mux).URL
@@ -71,7 +71,7 @@ func guarded(s *itest.Stack) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler { return s.Server.API(next, "billing:read") }
 }
 
-// newA2A makes a client of the agent at url.
+// newA2A makes a client for the agent at url.
 func newA2A(ctx context.Context, cfg authsec.Config, url string) (*authsec.Source, *a2aclient.Client, error) {
 	// docs: begin agents-a2a
 	httpClient, err := authsec.NewClient(cfg)
@@ -91,7 +91,7 @@ func question() *a2a.MessageSendParams {
 	return &a2a.MessageSendParams{Message: a2a.NewMessage(a2a.MessageRoleUser, a2a.TextPart{Text: "How many invoices are there?"})}
 }
 
-// askA2A returns what the remote agent says.
+// askA2A returns the remote agent's answer.
 func askA2A(ctx context.Context, client *a2aclient.Client) (string, error) {
 	result, err := client.SendMessage(ctx, question())
 	if err != nil {
@@ -111,9 +111,9 @@ func TestA2A(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused, without := s.Live(t, src, func() error { _, err := askA2A(ctx, client); return err })
-	if !strings.Contains(refused.Error(), "401") {
-		t.Errorf("of a token that was just revoked: %v, want it to tell the 401", refused)
+	rejected, without := s.Live(t, src, func() error { _, err := askA2A(ctx, client); return err })
+	if !strings.Contains(rejected.Error(), "401") {
+		t.Errorf("after the revocation: %v, want an error that names the 401", rejected)
 	}
 	s.CheckNotDelegated(t, without)
 }
@@ -128,8 +128,8 @@ func TestA2AReplacesToken(t *testing.T) {
 	s.Replace(t, func() error { _, err := askA2A(ctx, client); return err })
 }
 
-// Events arrive while the remote agent is still at work. A revocation leaves
-// the stream alone.
+// Events arrive while the remote agent is still working. A revocation does not end the
+// stream.
 func TestA2AStream(t *testing.T) {
 	ctx, s := itest.Timely(t), itest.New(t)
 	agent := remote{hold: make(chan struct{})}
@@ -157,7 +157,7 @@ func TestA2AStream(t *testing.T) {
 	}
 }
 
-// A card may name any URL. The token goes to the hosts that are listed.
+// A card can name any URL. The token goes only to the listed hosts.
 func TestA2ACardThatLeadsElsewhere(t *testing.T) {
 	ctx, s := itest.Timely(t), itest.New(t)
 	outside := itest.New(t)
@@ -175,7 +175,7 @@ func TestA2ACardThatLeadsElsewhere(t *testing.T) {
 	}
 }
 
-// An agent that verifies the tokens of those who call it.
+// The remote agent verifies its callers' tokens.
 func TestA2AServer(t *testing.T) {
 	ctx, s := itest.Timely(t), itest.New(t)
 	v, err := verify.New(verify.Config{BaseURL: s.URL, Tenants: []string{authsectest.TenantID}, Audience: "billing-api", HTTPClient: s.Client()})
@@ -184,7 +184,7 @@ func TestA2AServer(t *testing.T) {
 	}
 	url := a2aServer(t, s, remote{}, func(invoke http.Handler) http.Handler {
 		mayRead := verify.RequirePermissions("billing:read")
-		handler := v.Handler(mayRead(invoke)) // of a2asrv.NewJSONRPCHandler
+		handler := v.Handler(mayRead(invoke)) // invoke: from a2asrv.NewJSONRPCHandler
 		return handler
 	})
 	src, client, err := newA2A(ctx, s.Config(url), url)
@@ -198,7 +198,7 @@ func TestA2AServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.HasPrefix(text, "3 invoices for billing:read, ") {
-			t.Errorf("the agent sees %q, want the claims of the token", text)
+			t.Errorf("the agent sees %q, want the token's claims", text)
 		}
 		seen[text] = true
 		s.Redelegate(t, src)

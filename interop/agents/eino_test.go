@@ -23,7 +23,7 @@ import (
 
 // docs: begin agents-eino-tool
 
-// einoTool is a fetchtool.Tool as eino takes it.
+// einoTool makes a fetchtool.Tool an eino tool.
 type einoTool struct{ *fetchtool.Tool }
 
 func (t einoTool) Info(context.Context) (*schema.ToolInfo, error) {
@@ -40,7 +40,7 @@ func (t einoTool) InvokableRun(ctx context.Context, arguments string, _ ...tool.
 
 // docs: end agents-eino-tool
 
-// newEino makes an agent that may fetch from api.
+// newEino makes an agent that can fetch from api.
 func newEino(ctx context.Context, src *authsec.Source, api string, chat model.ToolCallingChatModel) (*react.Agent, error) {
 	// docs: begin agents-eino
 	fetcher, err := fetchtool.New(fetchtool.Config{Source: src, DownstreamURLs: []string{api}})
@@ -81,8 +81,8 @@ func (einoModel) Stream(context.Context, []*schema.Message, ...model.Option) (*s
 func TestEino(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, s *itest.Stack, src *authsec.Source, ask func() error){
 		"live": func(t *testing.T, s *itest.Stack, src *authsec.Source, ask func() error) {
-			refused, without := s.Live(t, src, ask)
-			checkAdvice(t, refused)
+			rejected, without := s.Live(t, src, ask)
+			checkAdvice(t, rejected)
 			checkAdvice(t, without)
 		},
 		"replace": func(t *testing.T, s *itest.Stack, _ *authsec.Source, ask func() error) { s.Replace(t, ask) },
@@ -103,11 +103,11 @@ func TestEino(t *testing.T) {
 				return observed(answer.Content)
 			})
 			if n := len(*m.tools); n != 1 {
-				t.Fatalf("the model is told of %d tools, want 1", n)
+				t.Fatalf("the model gets %d tools, want 1", n)
 			}
 			params, err := (*m.tools)[0].ToJSONSchema()
 			if err != nil || !slices.Contains(params.Required, "url") {
-				t.Errorf("the model is told of the parameters %v, error %v; want url", params, err)
+				t.Errorf("the model gets the parameters %v, error %v; want url", params, err)
 			}
 		})
 	}

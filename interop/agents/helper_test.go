@@ -1,7 +1,7 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agents_test drives agent frameworks with delegation tokens.
+// Package agents_test uses agent frameworks with delegation tokens.
 package agents_test
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/authsec-go/authsec/interop/internal/itest"
 )
 
-// billing starts an API whose answer is text, and makes a source of its tokens.
+// billing starts an API that answers with text, and makes a Source for it.
 func billing(t *testing.T, s *itest.Stack, text func() string) (*authsec.Source, *httptest.Server) {
 	api := s.API(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/invoices" {
@@ -33,10 +33,10 @@ func billing(t *testing.T, s *itest.Stack, text func() string) (*authsec.Source,
 	return src, api
 }
 
-// plain is what the API says where nobody has tampered with it.
+// plain is the API's answer where no attacker has changed it.
 func plain() string { return "3 invoices" }
 
-// observed takes what a model got of a tool for an error, if it is one.
+// observed makes an error of what a model got from a tool, if that is one.
 func observed(text string) error {
 	switch {
 	case strings.HasPrefix(text, "Error:"):
@@ -47,10 +47,10 @@ func observed(text string) error {
 	return nil
 }
 
-// checkAdvice fails the test unless the model was told whose matter it is.
+// checkAdvice fails the test unless the model was told that an admin must act.
 func checkAdvice(t *testing.T, err error) {
 	t.Helper()
 	if !strings.Contains(err.Error(), "delegation") || !strings.Contains(err.Error(), "Only an admin can change that") {
-		t.Errorf("without a delegation the model gets %q, want it to speak of the delegation and the admin", err)
+		t.Errorf("without a delegation the model gets %q, want it to name the delegation and the admin", err)
 	}
 }

@@ -1,9 +1,8 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package genkit_test drives Genkit with delegation tokens. It is a module of
-// its own: Genkit wants an older github.com/invopop/jsonschema than the SDKs
-// beside it.
+// Package genkit_test uses Genkit with delegation tokens. It is its own module, because
+// Genkit needs an older github.com/invopop/jsonschema than the SDKs in interop.
 package genkit_test
 
 import (
@@ -24,7 +23,7 @@ import (
 	"github.com/firebase/genkit/go/genkit"
 )
 
-// define makes a tool of g that may fetch from api.
+// define gives g a tool that can fetch from api.
 func define(g *genkit.Genkit, cfg fetchtool.Config) (ai.Tool, error) {
 	// docs: begin agents-genkit
 	fetcher, err := fetchtool.New(cfg)
@@ -56,11 +55,11 @@ func model(_ context.Context, req *ai.ModelRequest, _ ai.ModelStreamCallback) (*
 		return answer(ai.NewTextPart(fmt.Sprint(last.Content[0].ToolResponse.Output)))
 	}
 	if len(req.Tools) != 1 {
-		return nil, fmt.Errorf("the model is told of %d tools", len(req.Tools))
+		return nil, fmt.Errorf("the model gets %d tools, want 1", len(req.Tools))
 	}
 	properties, _ := req.Tools[0].InputSchema["properties"].(map[string]any)
 	if _, ok := properties["url"]; !ok || len(properties) != 1 {
-		return nil, fmt.Errorf("the model is told of the parameters %v, want url alone", properties)
+		return nil, fmt.Errorf("the model gets the parameters %v, want only url", properties)
 	}
 	return answer(ai.NewToolRequestPart(&ai.ToolRequest{Name: req.Tools[0].Name, Input: map[string]any{"url": "/invoices"}}))
 }
@@ -98,10 +97,10 @@ func TestGenkit(t *testing.T) {
 		t.Helper()
 		answer, err := genkit.Generate(ctx, g, ai.WithModel(script), ai.WithTools(tool), ai.WithPrompt("How many invoices are there?"))
 		if err != nil {
-			t.Fatalf("the run ended: %v", err) // whatever the tool meets, the model is told
+			t.Fatalf("the run ended: %v", err) // errors of the tool go to the model
 		}
 		if strings.Contains(answer.Text(), token) {
-			t.Error("the token is in what the model got")
+			t.Error("the model got the token")
 		}
 		return answer.Text()
 	}
@@ -127,7 +126,7 @@ func TestGenkit(t *testing.T) {
 	}
 
 	token = srv.Delegate(authsectest.ClientID, delegation)
-	if _, err := src.Renew(ctx, nil); err != nil {
+	if _, err := src.Refresh(ctx); err != nil {
 		t.Fatal(err)
 	}
 	check("with a new delegation")

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-github/v84/github"
 )
 
-// gitHub returns a client of the server at url.
+// gitHub returns a client for the server at url.
 func gitHub(cfg authsec.Config, url string) (*github.Client, *authsec.Source, error) {
 	// docs: begin go-github
 	client, err := authsec.NewClient(cfg)
@@ -28,8 +28,7 @@ func gitHub(cfg authsec.Config, url string) (*github.Client, *authsec.Source, er
 	return gh, itest.SourceOf(client), err
 }
 
-// issues is a part of GitHub's API: one repository, and an issue that is posted
-// comes back.
+// issues is a part of GitHub's API: one repository. It sends a posted issue back.
 func issues() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v3/repos/o/r", func(w http.ResponseWriter, r *http.Request) {
@@ -72,10 +71,10 @@ func TestGitHub(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			refused, without := stack.Live(t, src, func() error { return call(t, gh) })
-			answer, ok := errors.AsType[*github.ErrorResponse](refused)
+			rejected, without := stack.Live(t, src, func() error { return call(t, gh) })
+			answer, ok := errors.AsType[*github.ErrorResponse](rejected)
 			if !ok || answer.Response.StatusCode != http.StatusUnauthorized {
-				t.Errorf("after the revocation: %v, want a github.ErrorResponse of 401", refused)
+				t.Errorf("after the revocation: %v, want a github.ErrorResponse with 401", rejected)
 			}
 			stack.CheckNotDelegated(t, without)
 

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/api/option"
 )
 
-// googleAPI returns a client of the service at url.
+// googleAPI returns a client for the service at url.
 func googleAPI(ctx context.Context, cfg authsec.Config, url string) (*drive.Service, *authsec.Source, error) {
 	// docs: begin google-api
 	client, err := authsec.NewClient(cfg)
@@ -31,7 +31,7 @@ func googleAPI(ctx context.Context, cfg authsec.Config, url string) (*drive.Serv
 	return service, itest.SourceOf(client), err
 }
 
-// files is a part of the Drive API: one file is there, and one can be uploaded.
+// files is a part of the Drive API: it has one file, and accepts an upload.
 func files() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /files", func(w http.ResponseWriter, r *http.Request) {
@@ -65,7 +65,7 @@ func list(t *testing.T, service *drive.Service) error {
 }
 
 func upload(t *testing.T, service *drive.Service) error {
-	// Any reader does: the library keeps what it has read of it, and sets GetBody.
+	// Any reader works: the library keeps what it has read, and sets GetBody.
 	content := io.MultiReader(strings.NewReader("to be "), strings.NewReader("paid"))
 	file, err := service.Files.Create(&drive.File{Name: "bill"}).Media(content).Context(t.Context()).Do()
 	if err == nil && file.Id != "2" {
@@ -83,9 +83,9 @@ func TestGoogleAPI(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			refused, without := stack.Live(t, src, func() error { return call(t, service) })
-			if !isUnauthorized(refused) {
-				t.Errorf("after the revocation: %v, want a googleapi.Error of 401", refused)
+			rejected, without := stack.Live(t, src, func() error { return call(t, service) })
+			if !isUnauthorized(rejected) {
+				t.Errorf("after the revocation: %v, want a googleapi.Error with 401", rejected)
 			}
 			stack.CheckNotDelegated(t, without)
 
@@ -98,10 +98,10 @@ func TestGoogleAPI(t *testing.T) {
 	}
 }
 
-// What WithTokenSource does in place of WithHTTPClient: the library keeps the
-// token in a cache of its own until it expires, so that one which was refused is
-// neither replaced nor dropped, and what the source would say is not heard.
-func TestGoogleAPIWithTokenSourceKeepsARefusedToken(t *testing.T) {
+// With WithTokenSource in place of WithHTTPClient, the library caches the token until it
+// expires. A rejected token is neither replaced nor dropped, and the library does not
+// ask the Source.
+func TestGoogleAPIWithTokenSourceKeepsARejectedToken(t *testing.T) {
 	stack := itest.New(t)
 	api := stack.API(t, files(), itest.Permissions...)
 	src, err := authsec.NewSource(stack.Config(api.URL))
@@ -123,19 +123,19 @@ func TestGoogleAPIWithTokenSourceKeepsARefusedToken(t *testing.T) {
 	stack.Revoke()
 	for range 2 {
 		if err := list(t, service); !isUnauthorized(err) || errors.Is(err, authsec.ErrNotDelegated) {
-			t.Errorf("after the revocation: %v, want a googleapi.Error of 401", err)
+			t.Errorf("after the revocation: %v, want a googleapi.Error with 401", err)
 		}
 	}
 	stack.Redelegate(t, src)
 	if err := list(t, service); !isUnauthorized(err) {
-		t.Errorf("with another token in the source: %v, want a googleapi.Error of 401", err)
+		t.Errorf("with another token in the source: %v, want a googleapi.Error with 401", err)
 	}
 	if err := list(t, newService()); err != nil {
 		t.Errorf("a new service: %v", err)
 	}
 }
 
-// Nor does WithTokenSource keep what the source said.
+// WithTokenSource does not keep the Source's error.
 func TestGoogleAPIWithTokenSourceHidesErrors(t *testing.T) {
 	stack := itest.New(t)
 	api := stack.API(t, files(), itest.Permissions...)

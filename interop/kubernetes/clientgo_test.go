@@ -23,7 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// clientset returns a client of the Kubernetes API server that config is for.
+// clientset returns a client for config's Kubernetes API server.
 func clientset(cfg authsec.Config, config *rest.Config, retry authsec.RetryPolicy) (*kubernetes.Clientset, *authsec.Source, error) {
 	// docs: begin client-go
 	src, err := authsec.NewSource(cfg)
@@ -38,8 +38,8 @@ func clientset(cfg authsec.Config, config *rest.Config, retry authsec.RetryPolic
 	return client, src, err
 }
 
-// server is a part of the Kubernetes API: pods that can be listed and watched,
-// and config maps that come back when they are created.
+// server is a part of the Kubernetes API: it lists and watches pods, and sends a created
+// config map back.
 func server() http.Handler {
 	mux := http.NewServeMux()
 	reply := func(w http.ResponseWriter, v any) {
@@ -78,7 +78,7 @@ func create(ctx context.Context, client *kubernetes.Clientset) error {
 		ObjectMeta: metav1.ObjectMeta{Name: "bills"}, Data: map[string]string{"state": "to be paid"},
 	}, metav1.CreateOptions{})
 	if err == nil && m.Data["state"] != "to be paid" {
-		return fmt.Errorf("data = %v, want what was sent", m.Data)
+		return fmt.Errorf("data = %v, want the data that was sent", m.Data)
 	}
 	return err
 }
@@ -95,13 +95,13 @@ func follow(ctx context.Context, client *kubernetes.Clientset) error {
 	return nil
 }
 
-// connect returns a client of a server at url.
+// connect returns a client for the server at url.
 func connect(t *testing.T, cfg authsec.Config, url string, retry authsec.RetryPolicy) (*kubernetes.Clientset, *authsec.Source) {
 	t.Helper()
 	config := &rest.Config{
 		Host: url, Transport: http.DefaultTransport,
-		QPS:         -1,           // the library's own limit of requests is not what is tested
-		BearerToken: "of-the-pod", // as in a cluster; the delegation's replaces it
+		QPS:         -1,           // no limit: client-go's rate limit is not tested here
+		BearerToken: "of-the-pod", // as in a cluster; the delegation token replaces it
 	}
 	client, src, err := clientset(cfg, config, retry)
 	if err != nil {
@@ -118,9 +118,9 @@ func TestClientGo(t *testing.T) {
 			stack := itest.New(t)
 			api := stack.API(t, server(), itest.Permissions...)
 			client, src := connect(t, stack.Config(api.URL), api.URL, authsec.RetryPolicy{})
-			refused, without := stack.Live(t, src, func() error { return call(t.Context(), client) })
-			if !apierrors.IsUnauthorized(refused) {
-				t.Errorf("after the revocation: %v, want one that IsUnauthorized", refused)
+			rejected, without := stack.Live(t, src, func() error { return call(t.Context(), client) })
+			if !apierrors.IsUnauthorized(rejected) {
+				t.Errorf("after the revocation: %v, want one that IsUnauthorized", rejected)
 			}
 			stack.CheckNotDelegated(t, without)
 			client, _ = connect(t, stack.Config(api.URL), api.URL, authsec.RetryPolicy{})
@@ -129,9 +129,9 @@ func TestClientGo(t *testing.T) {
 	}
 }
 
-// The library itself repeats a request 10 times if the answer has a
-// Retry-After, and only then: each of those times counts as many of ours.
-func TestClientGoAttemptsWhileTheServerIsAway(t *testing.T) {
+// client-go itself retries a request 10 times, but only if the answer has a Retry-After.
+// The Transport's retries multiply that.
+func TestClientGoAttemptsWhileTheServerIsDown(t *testing.T) {
 	short := authsec.RetryPolicy{MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond}
 	for _, tc := range []struct {
 		name       string
@@ -153,7 +153,7 @@ func TestClientGoAttemptsWhileTheServerIsAway(t *testing.T) {
 				if tc.retryAfter != "" {
 					w.Header().Set("Retry-After", tc.retryAfter)
 				}
-				http.Error(w, "away", http.StatusServiceUnavailable)
+				http.Error(w, "unavailable", http.StatusServiceUnavailable)
 			}), itest.Permissions...)
 			client, _ := connect(t, stack.Config(api.URL), api.URL, tc.retry)
 			err := tc.call(t.Context(), client)

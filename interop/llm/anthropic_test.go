@@ -31,7 +31,7 @@ func newAnthropic(cfg authsec.Config, url string) (*authsec.Source, anthropic.Cl
 	return itest.SourceOf(httpClient), client, nil
 }
 
-// anthropicOnce makes a client whose SDK alone retries.
+// anthropicOnce makes a client in which only the SDK retries.
 func anthropicOnce(cfg authsec.Config, url string) (anthropic.Client, error) {
 	// docs: begin llm-anthropic-retry
 	src, err := authsec.NewSource(cfg)
@@ -110,7 +110,7 @@ var anthropicSDK = sdk{
 		c, err := anthropicOnce(cfg, url)
 		return ofAnthropic(c), err
 	},
-	refusal: func(err error) ([]byte, bool) {
+	rejection: func(err error) ([]byte, bool) {
 		e, ok := errors.AsType[*anthropic.Error](err)
 		if !ok || e.StatusCode != http.StatusUnauthorized {
 			return nil, false

@@ -1,8 +1,8 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package llm_test drives the SDKs of language models against gateways that
-// take delegation tokens.
+// Package llm_test uses the SDKs of language models with gateways that accept delegation
+// tokens.
 package llm_test
 
 import (
@@ -12,8 +12,8 @@ import (
 	"net/http"
 )
 
-// gateway answers as a model does: with answer, or to a request for a stream
-// with two events, the second once next allows.
+// gateway answers like a model: with answer, or with a stream of two events, the second
+// one once next is closed.
 type gateway struct {
 	answer string
 	events [2]string
@@ -37,7 +37,7 @@ func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// overloaded answers 503 whatever happens. The SDKs obey Retry-After-Ms.
+// overloaded always answers 503. The SDKs obey Retry-After-Ms.
 var overloaded = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Retry-After-Ms", "1")
 	http.Error(w, "overloaded", http.StatusServiceUnavailable)

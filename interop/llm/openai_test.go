@@ -32,7 +32,7 @@ func newOpenAI(cfg authsec.Config, url string) (*authsec.Source, openai.Client, 
 	return itest.SourceOf(httpClient), client, nil
 }
 
-// openAIOnce makes a client whose SDK alone retries.
+// openAIOnce makes a client in which only the SDK retries.
 func openAIOnce(cfg authsec.Config, url string) (openai.Client, error) {
 	// docs: begin llm-openai-retry
 	src, err := authsec.NewSource(cfg)
@@ -92,7 +92,7 @@ func ofOpenAI(c openai.Client) client {
 var openAI = sdk{
 	gateway: openAIGateway,
 	key:     "OPENAI_API_KEY",
-	refuse:  openAIErrors,
+	reject:  openAIErrors,
 	connect: func(cfg authsec.Config, url string) (*authsec.Source, client, error) {
 		src, c, err := newOpenAI(cfg, url)
 		return src, ofOpenAI(c), err
@@ -101,7 +101,7 @@ var openAI = sdk{
 		c, err := openAIOnce(cfg, url)
 		return ofOpenAI(c), err
 	},
-	refusal: func(err error) ([]byte, bool) {
+	rejection: func(err error) ([]byte, bool) {
 		e, ok := errors.AsType[*openai.Error](err)
 		if !ok || e.StatusCode != http.StatusUnauthorized {
 			return nil, false
@@ -110,7 +110,7 @@ var openAI = sdk{
 	},
 }
 
-// openAIErrors gives refusals the form of OpenAI's.
+// openAIErrors gives 401s the form of OpenAI's.
 func openAIErrors(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(&errorWriter{ResponseWriter: w}, r)
@@ -119,31 +119,31 @@ func openAIErrors(next http.Handler) http.Handler {
 
 type errorWriter struct {
 	http.ResponseWriter
-	refused bool
+	rejected bool
 }
 
 func (w *errorWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
-	if w.refused = status == http.StatusUnauthorized; w.refused {
+	if w.rejected = status == http.StatusUnauthorized; w.rejected {
 		fmt.Fprint(w.ResponseWriter, `{"error":{"message":"invalid token","type":"invalid_request_error"}}`)
 	}
 }
 
 func (w *errorWriter) Write(p []byte) (int, error) {
-	if w.refused {
+	if w.rejected {
 		return len(p), nil
 	}
 	return w.ResponseWriter.Write(p)
 }
 
-// Of a refusal in another form, the SDK tells that alone, and no status. What
-// follows it says more.
+// Of a 401 in another form, the SDK's error says only that it has another form, and no
+// status. The next error says more.
 func TestOpenAIForeignError(t *testing.T) {
 	ctx, s := itest.Timely(t), itest.New(t)
 	src, c := openAI.to(t, s, s.Server.API(openAIGateway, "billing:read"))
-	refused, without := s.Live(t, src, func() error { return c.ask(ctx) })
-	if e := (*openai.Error)(nil); errors.As(refused, &e) {
-		t.Errorf("of a 401 with {\"error\":\"invalid_token\"}: an *openai.Error, want none: %v", refused)
+	rejected, without := s.Live(t, src, func() error { return c.ask(ctx) })
+	if e := (*openai.Error)(nil); errors.As(rejected, &e) {
+		t.Errorf("after a 401 with {\"error\":\"invalid_token\"}: an *openai.Error, want another error: %v", rejected)
 	}
 	s.CheckNotDelegated(t, without)
 }

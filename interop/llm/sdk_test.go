@@ -14,32 +14,32 @@ import (
 	"github.com/authsec-go/authsec/interop/internal/itest"
 )
 
-// sdk is one of the SDKs as the tests see it.
+// sdk is one of the SDKs.
 type sdk struct {
 	gateway gateway
-	key     string                          // the variable of the environment that holds a key
-	refuse  func(http.Handler) http.Handler // gives refusals the vendor's form; nil: any will do
+	key     string                          // the environment variable with a key
+	reject  func(http.Handler) http.Handler // gives 401s the vendor's form; nil: any form works
 
-	// connect makes a client in which Transport and SDK retry, once one in which
-	// the SDK alone does.
+	// connect makes a client in which Transport and SDK retry. once makes one in which
+	// only the SDK retries.
 	connect func(cfg authsec.Config, url string) (*authsec.Source, client, error)
 	once    func(cfg authsec.Config, url string) (client, error)
 
-	// refusal returns what the SDK's own error of a 401 shows of request and
-	// answer, and whether err is one.
-	refusal func(err error) (shown []byte, ok bool)
+	// rejection returns what the SDK's own error for a 401 shows of request and
+	// answer. ok is false if err is no such error.
+	rejection func(err error) (shown []byte, ok bool)
 }
 
 // client is a client of an SDK.
 type client struct {
 	ask    func(context.Context) error                                      // a POST
 	model  func(context.Context) error                                      // a GET
-	stream func(ctx context.Context, first func()) (text string, err error) // calls first when some text has come
+	stream func(ctx context.Context, first func()) (text string, err error) // calls first when the first text has come
 }
 
 var sdks = map[string]sdk{"openai": openAI, "anthropic": anthropicSDK}
 
-// each runs a test with a client of each SDK.
+// each runs a test with each SDK.
 func each(t *testing.T, test func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk)) {
 	for name, sdk := range sdks {
 		t.Run(name, func(t *testing.T) { test(t, itest.Timely(t), itest.New(t), sdk) })
@@ -60,14 +60,14 @@ func (k sdk) to(t *testing.T, s *itest.Stack, h http.Handler) (*authsec.Source, 
 func TestLifeOfADelegation(t *testing.T) {
 	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
 		api := s.Server.API(sdk.gateway, "billing:read")
-		if sdk.refuse != nil {
-			api = sdk.refuse(api)
+		if sdk.reject != nil {
+			api = sdk.reject(api)
 		}
 		src, c := sdk.to(t, s, api)
-		refused, without := s.Live(t, src, func() error { return c.ask(ctx) })
-		shown, ok := sdk.refusal(refused)
+		rejected, without := s.Live(t, src, func() error { return c.ask(ctx) })
+		shown, ok := sdk.rejection(rejected)
 		if !ok {
-			t.Errorf("of a token that was just revoked: %v, want the SDK's error with the status 401", refused)
+			t.Errorf("after the revocation: %v, want the SDK's error with the status 401", rejected)
 		}
 		s.CheckNoToken(t, string(shown))
 		s.CheckNotDelegated(t, without)
@@ -81,13 +81,13 @@ func TestReplacesToken(t *testing.T) {
 	})
 }
 
-// A real key in the environment stays there.
+// A real key in the environment is not sent.
 func TestIgnoresKey(t *testing.T) {
 	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
 		t.Setenv(sdk.key, "real-key")
 		_, c := sdk.to(t, s, s.Server.API(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.Contains(fmt.Sprint(r.Header), "real-key") {
-				t.Error("the key of the environment went along")
+				t.Error("the key from the environment was sent")
 			}
 			sdk.gateway.ServeHTTP(w, r)
 		})))
@@ -98,8 +98,7 @@ func TestIgnoresKey(t *testing.T) {
 	})
 }
 
-// Deltas arrive while the gateway is still sending. A revocation leaves the
-// stream alone.
+// Deltas arrive while the gateway is still sending. A revocation does not end the stream.
 func TestStream(t *testing.T) {
 	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
 		g := sdk.gateway
@@ -107,7 +106,7 @@ func TestStream(t *testing.T) {
 		_, c := sdk.to(t, s, s.Server.API(g, "billing:read"))
 		text, err := c.stream(ctx, func() {
 			s.Revoke()
-			close(g.next) // now the gateway may go on
+			close(g.next) // the gateway may go on
 		})
 		if err != nil || text != "hello" {
 			t.Errorf("text %q, error %v", text, err)
@@ -115,7 +114,7 @@ func TestStream(t *testing.T) {
 	})
 }
 
-// How often a gateway is asked that answers 503 for good.
+// How many requests a gateway gets that always answers 503.
 func TestAttempts(t *testing.T) {
 	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
 		api := s.API(t, overloaded)
@@ -139,7 +138,7 @@ func TestAttempts(t *testing.T) {
 		} {
 			before := s.Requests()
 			if err := c.call(ctx); err == nil {
-				t.Errorf("%s: no error of a 503 that lasts", c.name)
+				t.Errorf("%s: no error, though the gateway always answers 503", c.name)
 			}
 			if got := s.Requests() - before; got != c.want {
 				t.Errorf("%s: %d attempts, want %d", c.name, got, c.want)

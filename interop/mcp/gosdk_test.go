@@ -1,7 +1,7 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mcp_test drives MCP clients and servers with delegation tokens.
+// Package mcp_test uses MCP clients and servers with delegation tokens.
 package mcp_test
 
 import (
@@ -17,7 +17,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// invoices is a MCP server with one tool.
+// invoices is an MCP server with one tool.
 func invoices(stateless bool) http.Handler {
 	server := mcp.NewServer(&mcp.Implementation{Name: "billing", Version: "1"}, nil)
 	mcp.AddTool(server, &mcp.Tool{Name: "invoices"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, string, error) {
@@ -35,7 +35,7 @@ func use(ctx context.Context, session *mcp.ClientSession) error {
 	return err
 }
 
-// connect opens a session in the plain way.
+// connect opens a session without an OAuthHandler.
 func connect(ctx context.Context, cfg authsec.Config, url string) (*authsec.Source, *mcp.ClientSession, error) {
 	// docs: begin mcp-go-sdk
 	client, err := authsec.NewClient(cfg)
@@ -48,7 +48,7 @@ func connect(ctx context.Context, cfg authsec.Config, url string) (*authsec.Sour
 	return itest.SourceOf(client), session, err
 }
 
-// connectKept opens a session that a refused token does not end.
+// connectKept opens a session that a rejected token does not end.
 func connectKept(ctx context.Context, cfg authsec.Config, url string) (*authsec.Source, *mcp.ClientSession, error) {
 	// docs: begin mcp-go-sdk-kept
 	src, err := authsec.NewSource(cfg)
@@ -67,7 +67,7 @@ func connectKept(ctx context.Context, cfg authsec.Config, url string) (*authsec.
 
 // docs: begin mcp-go-sdk-keep
 
-// keepSession fails the call that a server refuses. Without it the session ends.
+// keepSession makes only the rejected call fail. Without it the session ends.
 type keepSession struct{ src *authsec.Source }
 
 // TokenSource has none: the http.Client adds the token.
@@ -79,15 +79,15 @@ func (k keepSession) Authorize(ctx context.Context, _ *http.Request, resp *http.
 	if _, err := k.src.TokenContext(ctx); err != nil {
 		return err // such as authsec.ErrNotDelegated
 	}
-	return fmt.Errorf("the MCP server refuses the token: %s", resp.Status)
+	return fmt.Errorf("the MCP server rejects the token: %s", resp.Status)
 }
 
 // docs: end mcp-go-sdk-keep
 
-// modes are the two kinds of server: of one, requests belong to a session.
+// modes are the two kinds of servers. With one, requests belong to a session.
 var modes = map[string]bool{"session": false, "stateless": true}
 
-// A 401 that stays ends the session, as the SDK has it. Another is opened.
+// The SDK ends the session at a 401, if there is no other token. A new session works.
 func TestGoSDK(t *testing.T) {
 	for name, stateless := range modes {
 		t.Run(name, func(t *testing.T) {
@@ -107,17 +107,17 @@ func TestGoSDK(t *testing.T) {
 			s.Revoke()
 			err = use(ctx, session)
 			if err == nil || errors.Is(err, authsec.ErrNotDelegated) {
-				t.Errorf("of a token that was just revoked: %v, want the SDK's error of the 401", err)
+				t.Errorf("after the revocation: %v, want the SDK's error for the 401", err)
 			}
 			t.Logf("revoked: %v", err)
 			s.CheckNoToken(t, fmt.Sprint(err))
 			before := s.Requests()
 			err = use(ctx, session)
 			if !errors.Is(err, mcp.ErrConnectionClosed) {
-				t.Errorf("the session that got a 401: %v, want %v", err, mcp.ErrConnectionClosed)
+				t.Errorf("the session after a 401: %v, want %v", err, mcp.ErrConnectionClosed)
 			}
 			if n := s.Requests() - before; n != 0 {
-				t.Errorf("%d requests of a session that has ended", n)
+				t.Errorf("%d requests in a session that has ended, want 0", n)
 			}
 			t.Logf("the session after that: %v", err)
 			_, _, err = connect(ctx, cfg, api.URL)
@@ -136,7 +136,7 @@ func TestGoSDK(t *testing.T) {
 	}
 }
 
-// With a new delegation in place at once, the session goes on in the plain way too.
+// If there is a new delegation already, the session goes on without an OAuthHandler, too.
 func TestGoSDKReplacesToken(t *testing.T) {
 	for name, stateless := range modes {
 		t.Run(name, func(t *testing.T) {
@@ -167,8 +167,8 @@ func TestGoSDKKeepsSession(t *testing.T) {
 			}
 			defer session.Close()
 			id := session.ID()
-			refused, without := s.Live(t, src, func() error { return use(ctx, session) })
-			s.CheckNotDelegated(t, refused)
+			rejected, without := s.Live(t, src, func() error { return use(ctx, session) })
+			s.CheckNotDelegated(t, rejected)
 			s.CheckNotDelegated(t, without)
 			if got := session.ID(); got != id || stateless != (id == "") {
 				t.Errorf("session %q, want %q", got, id)
@@ -177,7 +177,7 @@ func TestGoSDKKeepsSession(t *testing.T) {
 	}
 }
 
-// A server that refuses a good token ends neither the session nor the token.
+// A 403 ends neither the session nor the token's service.
 func TestGoSDKKeepsSessionWhenForbidden(t *testing.T) {
 	ctx, s := itest.Timely(t), itest.New(t)
 	forbid := make(chan struct{}, 1)
@@ -197,7 +197,7 @@ func TestGoSDKKeepsSessionWhenForbidden(t *testing.T) {
 	defer session.Close()
 	forbid <- struct{}{}
 	if err := use(ctx, session); err == nil || errors.Is(err, authsec.ErrNotDelegated) {
-		t.Errorf("of a 403: %v, want an error that is not ErrNotDelegated", err)
+		t.Errorf("after a 403: %v, want an error that is not ErrNotDelegated", err)
 	}
 	if err := use(ctx, session); err != nil {
 		t.Errorf("after a 403: %v", err)

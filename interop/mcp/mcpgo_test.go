@@ -20,8 +20,8 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 )
 
-// mcpGoServer is an MCP server with one tool, which answers with what the
-// context says of the token.
+// mcpGoServer is an MCP server with one tool, which answers with the claims in its
+// context.
 func mcpGoServer() http.Handler {
 	s := server.NewMCPServer("billing", "1")
 	s.AddTool(mcp.NewTool("whoami"), func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
@@ -64,10 +64,11 @@ func useMCPGo(ctx context.Context, c *client.Client) (string, error) {
 	return text.Text, nil
 }
 
-// protocols are the two generations of MCP: in the older, requests belong to a session.
+// protocols are the two generations of MCP. In the older one, requests belong to a
+// session.
 var protocols = map[string][]client.ClientOption{"newest": nil, "session": {client.WithProtocolVersion("2025-11-25")}}
 
-// The same client goes on after the delegation ended and another began.
+// The same client works again after the delegation ended and another began.
 func TestMCPGo(t *testing.T) {
 	for name, opts := range protocols {
 		t.Run(name, func(t *testing.T) {
@@ -80,9 +81,9 @@ func TestMCPGo(t *testing.T) {
 			defer c.Close()
 			t.Logf("protocol %s, session %t", c.ProtocolVersion(), c.GetSessionId() != "")
 			call := func() error { _, err := useMCPGo(ctx, c); return err }
-			refused, without := s.Live(t, src, call)
-			if !errors.Is(refused, transport.ErrAuthorizationRequired) {
-				t.Errorf("of a token that was just revoked: %v, want %v", refused, transport.ErrAuthorizationRequired)
+			rejected, without := s.Live(t, src, call)
+			if !errors.Is(rejected, transport.ErrAuthorizationRequired) {
+				t.Errorf("after the revocation: %v, want %v", rejected, transport.ErrAuthorizationRequired)
 			}
 			s.CheckNotDelegated(t, without)
 		})
@@ -100,7 +101,7 @@ func TestMCPGoReplacesToken(t *testing.T) {
 	s.Replace(t, func() error { _, err := useMCPGo(ctx, c); return err })
 }
 
-// A server of mcp-go behind a verify.Verifier: its tools' context is that of the call.
+// A server of mcp-go behind a verify.Verifier: a tool's context is that of the call.
 func TestMCPGoServer(t *testing.T) {
 	for name, opts := range protocols {
 		t.Run(name, func(t *testing.T) {

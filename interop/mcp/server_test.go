@@ -59,7 +59,7 @@ func refund(_ context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallT
 	return nil, "refunded", nil
 }
 
-// billing is an MCP server that verifies tokens itself.
+// billing is an MCP server that verifies tokens.
 func billing(t *testing.T, s *itest.Stack, stateless bool) http.Handler {
 	v, err := verify.New(verify.Config{BaseURL: s.URL, Tenants: []string{authsectest.TenantID}, Audience: "billing-api", HTTPClient: s.Client()})
 	if err != nil {
@@ -75,7 +75,7 @@ func billing(t *testing.T, s *itest.Stack, stateless bool) http.Handler {
 	return protect(v, server, &mcp.StreamableHTTPOptions{Stateless: stateless})
 }
 
-// who asks the server whose token it sees.
+// who asks the server for the claims of the token that it sees.
 func who(t *testing.T, ctx context.Context, session *mcp.ClientSession) (info struct {
 	Permissions []string
 	Verified    bool
@@ -94,7 +94,7 @@ func who(t *testing.T, ctx context.Context, session *mcp.ClientSession) (info st
 	return info
 }
 
-// A tool goes by the token of the call, in the middle of a session as well.
+// A tool gets the claims of the call's token, also in the middle of a session.
 func TestServerSeesPermissions(t *testing.T) {
 	for name, stateless := range modes {
 		t.Run(name, func(t *testing.T) {
@@ -124,15 +124,15 @@ func TestServerSeesPermissions(t *testing.T) {
 			if second.ID == first.ID {
 				t.Error("a tool sees the claims of an earlier token in TokenInfo")
 			}
-			// In a session, a tool's context is that of the request which began it.
+			// In a session, a tool's context is that of the session's first request.
 			if stale := second.InContext == first.ID; stale == stateless {
-				t.Errorf("the context holds the session's first claims: %t, want %t", stale, !stateless)
+				t.Errorf("the context has the session's first claims: %t, want %t", stale, !stateless)
 			}
 
 			s.Permit(t, src, "billing:read")
 			result, err = session.CallTool(ctx, &mcp.CallToolParams{Name: "refund"})
 			if err != nil || !result.IsError {
-				t.Errorf("with the permission taken back: %v, %v, want a result that is an error", result, err)
+				t.Errorf("after the permission was revoked: %v, %v, want a result that is an error", result, err)
 			}
 		})
 	}
@@ -163,7 +163,7 @@ func post(t *testing.T, ctx context.Context, url, authorization, session, body s
 	return resp
 }
 
-func TestServerRefusesBadTokens(t *testing.T) {
+func TestServerRejectsBadTokens(t *testing.T) {
 	const client = "9b477e30-3989-4c12-926c-3945a59f7620"
 	ctx, s := itest.Timely(t), itest.New(t)
 	api := s.Serve(t, billing(t, s, false))
@@ -198,7 +198,7 @@ func TestServerRefusesBadTokens(t *testing.T) {
 	}
 }
 
-// One agent can't go on with another's session, whatever its token permits.
+// An agent can't use another's session, whatever its token permits.
 func TestServerBindsSessionToAgent(t *testing.T) {
 	const other = "9b477e30-3989-4c12-926c-3945a59f7620"
 	ctx, s := itest.Timely(t), itest.New(t)

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// The procedures of a service that repeats what it is told.
+// The procedures of a service that sends its messages back.
 const (
 	echoOnce  = "/echo.v1.Echo/Once"  // unary
 	echoTwice = "/echo.v1.Echo/Twice" // a stream from the server
@@ -30,7 +30,7 @@ type (
 	echoClient = connect.Client[text, text]
 )
 
-// connectClient returns a client of one procedure, as generated code does.
+// connectClient returns a client for one procedure, as generated code does.
 func connectClient(cfg authsec.Config, url string, options ...connect.ClientOption) (*echoClient, *authsec.Source, error) {
 	// docs: begin connect
 	client, err := authsec.NewClient(cfg)
@@ -138,9 +138,9 @@ func TestConnect(t *testing.T) {
 					t.Fatal(err)
 				}
 				call := func() error { return tc.call(t, client, "hello") }
-				refused, without := stack.Live(t, src, call)
-				if connect.CodeOf(refused) != connect.CodeUnauthenticated {
-					t.Errorf("after the revocation: code %v, want unauthenticated", connect.CodeOf(refused))
+				rejected, without := stack.Live(t, src, call)
+				if connect.CodeOf(rejected) != connect.CodeUnauthenticated {
+					t.Errorf("after the revocation: code %v, want unauthenticated", connect.CodeOf(rejected))
 				}
 				stack.CheckNotDelegated(t, without)
 				if connect.CodeOf(without) != connect.CodeUnavailable {
@@ -151,23 +151,22 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// bases are the transports below ours: over HTTP/2 as it comes, and over HTTP/1.1.
+// bases are the transports below the Transport: one with HTTP/2, and one with HTTP/1.1.
 func bases(t *testing.T) map[string]http.RoundTripper {
-	// With a TLSClientConfig of its own it speaks no HTTP/2 unless told to.
+	// With a TLSClientConfig, an http.Transport does not use HTTP/2 by default.
 	http1 := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: http.DefaultTransport.(*http.Transport).TLSClientConfig.RootCAs}}
 	t.Cleanup(http1.CloseIdleConnections)
 	return map[string]http.RoundTripper{"HTTP1": http1, "HTTP2": nil}
 }
 
-// The library's GetBody rewinds one body that all attempts share, so it may not
-// be called before the attempt before has closed it. What is sent again must be
-// whole each time.
-func TestConnectReplacesARefusedToken(t *testing.T) {
+// Connect's GetBody rewinds one body that all attempts share. So it may be called only
+// after the previous attempt has closed the body. Each attempt must send all of it.
+func TestConnectReplacesARejectedToken(t *testing.T) {
 	for version, base := range bases(t) {
 		for protocol, options := range protocols {
 			for _, tc := range calls {
 				if version == "HTTP1" && (tc.procedure == echoAll || protocol == "gRPC") {
-					continue // these are of HTTP/2
+					continue // needs HTTP/2
 				}
 				t.Run(version+"/"+protocol+"/"+tc.name, func(t *testing.T) {
 					stack := itest.New(t)
@@ -177,14 +176,14 @@ func TestConnectReplacesARefusedToken(t *testing.T) {
 						rounds = 2
 					}
 					for round := range rounds {
-						// A new source each time: one asks less and less often on account of refusals.
+						// A new Source each time: rejections make one ask less and less often.
 						client, err := authsec.NewClient(stack.Config(api.URL))
 						if err != nil {
 							t.Fatal(err)
 						}
 						client.Transport.(*authsec.Transport).Base = base
 						echo := connect.NewClient[text, text](client, api.URL+tc.procedure, options...)
-						msg := strings.Repeat("hello ", 1+round%2*10_000) // in one frame, and in more
+						msg := strings.Repeat("hello ", 1+round%2*10_000) // in one frame, or in several
 						if err := tc.call(t, echo, msg); err != nil {
 							t.Fatalf("round %d: %v", round, err)
 						}
@@ -193,7 +192,7 @@ func TestConnectReplacesARefusedToken(t *testing.T) {
 						stack.Delegate()
 						err = tc.call(t, echo, msg)
 						if !tc.replayed {
-							// What it sends is streamed, and can't be had again; the next call has the other token.
+							// It streams its messages, which can't be sent again. The next call has the other token.
 							if connect.CodeOf(err) != connect.CodeUnauthenticated {
 								t.Fatalf("round %d: %v, want the 401", round, err)
 							}

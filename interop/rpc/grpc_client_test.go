@@ -33,8 +33,8 @@ func dial(cfg authsec.Config, target string, tls credentials.TransportCredential
 
 // docs: begin grpc-renew
 
-// renewUnary makes a call again, once, if the server refuses its token and the
-// source gets another.
+// renewUnary makes a call once more, if the server rejects its token and the Source
+// gets another.
 func renewUnary(src *authsec.Source) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		token, err := src.TokenContext(ctx)
@@ -56,8 +56,8 @@ func renewUnary(src *authsec.Source) grpc.UnaryClientInterceptor {
 	}
 }
 
-// renewStream has the source get another token if the server refuses a stream's.
-// It does not open the stream again: its caller may, and gets the other token.
+// renewStream gets another token if the server rejects that of a stream. It does not
+// open the stream again: the caller can, with the other token.
 func renewStream(src *authsec.Source) grpc.StreamClientInterceptor {
 	return func(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 		token, err := src.TokenContext(ctx)
@@ -68,7 +68,7 @@ func renewStream(src *authsec.Source) grpc.StreamClientInterceptor {
 		if err != nil {
 			return nil, err
 		}
-		return refusable{stream, func(err error) error {
+		return renewable{stream, func(err error) error {
 			if status.Code(err) != codes.Unauthenticated {
 				return err
 			}
@@ -78,11 +78,11 @@ func renewStream(src *authsec.Source) grpc.StreamClientInterceptor {
 	}
 }
 
-type refusable struct {
+type renewable struct {
 	grpc.ClientStream
 	renew func(error) error
 }
 
-func (r refusable) RecvMsg(m any) error { return r.renew(r.ClientStream.RecvMsg(m)) }
+func (r renewable) RecvMsg(m any) error { return r.renew(r.ClientStream.RecvMsg(m)) }
 
 // docs: end grpc-renew

@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// guard verifies the token of each call. A method that permissions does not
-// name is refused.
+// guard verifies the token of each call. It denies methods that permissions does not
+// list.
 type guard struct {
 	verifier    *verify.Verifier
 	permissions map[string][]string // by full method, "/package.Service/Method"
@@ -68,7 +68,7 @@ func (g guard) admit(ctx context.Context, method string) (context.Context, error
 	switch {
 	case errors.Is(err, verify.ErrUnavailable): // it may be good
 		return nil, status.Error(codes.Unavailable, "tokens can't be verified now")
-	case err != nil: // why is for logs, not for the caller
+	case err != nil: // the reason is for logs, not for the caller
 		return nil, status.Error(codes.Unauthenticated, "invalid token")
 	}
 	wanted, known := g.permissions[method]

@@ -25,7 +25,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// service answers Check and Watch if it is told who asks. Watch ends by itself.
+// service answers Check and Watch if it gets the caller's claims. Watch ends by itself.
 type service struct {
 	health.UnimplementedHealthServer
 }
@@ -53,7 +53,7 @@ func (service) List(ctx context.Context, _ *health.HealthListRequest) (*health.H
 	return &health.HealthListResponse{}, nil
 }
 
-// serve starts a server that guard protects, and which knows of revocations.
+// serve starts a server behind guard that also checks for revocations.
 func serve(t *testing.T, stack *itest.Stack) (target string) {
 	t.Helper()
 	revocations := func(ctx context.Context) error {
@@ -100,7 +100,7 @@ func serve(t *testing.T, stack *itest.Stack) (target string) {
 	return listener.Addr().String()
 }
 
-// trusted are credentials that trust the test's servers.
+// trusted are transport credentials that trust the test's servers.
 func trusted() credentials.TransportCredentials {
 	return credentials.NewTLS(&tls.Config{RootCAs: http.DefaultTransport.(*http.Transport).TLSClientConfig.RootCAs})
 }
@@ -139,9 +139,9 @@ func TestGRPC(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			stack := itest.New(t)
 			c, src := client(t, stack, serve(t, stack))
-			refused, without := stack.Live(t, src, func() error { return call(t.Context(), c) })
-			// The interceptors keep both: what the server said, and what became of the token.
-			for _, err := range []error{refused, without} {
+			rejected, without := stack.Live(t, src, func() error { return call(t.Context(), c) })
+			// The interceptors keep both errors: the server's and the Source's.
+			for _, err := range []error{rejected, without} {
 				if status.Code(err) != codes.Unauthenticated {
 					t.Errorf("code = %v, want Unauthenticated", status.Code(err))
 				}
@@ -151,7 +151,7 @@ func TestGRPC(t *testing.T) {
 	}
 }
 
-func TestGRPCReplacesARefusedToken(t *testing.T) {
+func TestGRPCReplacesARejectedToken(t *testing.T) {
 	stack := itest.New(t)
 	target := serve(t, stack)
 	t.Run("unary", func(t *testing.T) {
@@ -175,8 +175,8 @@ func TestGRPCReplacesARefusedToken(t *testing.T) {
 	})
 }
 
-// Without the interceptors a refused token is used until it expires, or until
-// Renew, and what the source says is there as text alone.
+// Without the interceptors a rejected token is used until it expires, or until a call of
+// Renew. The Source's error is there only as text.
 func TestGRPCWithoutInterceptors(t *testing.T) {
 	stack := itest.New(t)
 	src, err := authsec.NewSource(stack.Config())
@@ -190,14 +190,14 @@ func TestGRPCWithoutInterceptors(t *testing.T) {
 	}
 	defer conn.Close()
 	c := health.NewHealthClient(conn)
-	refused, without := stack.Live(t, src, func() error { return check(t.Context(), c) })
-	for _, err := range []error{refused, without} {
+	rejected, without := stack.Live(t, src, func() error { return check(t.Context(), c) })
+	for _, err := range []error{rejected, without} {
 		if status.Code(err) != codes.Unauthenticated || status.Convert(err).Message() != "revoked token" {
-			t.Errorf("error = %v, want the server's refusal", err)
+			t.Errorf("error = %v, want the server's Unauthenticated", err)
 		}
 	}
 
-	// The source drops the token once it is told that it was refused.
+	// Renew makes the Source drop the token.
 	stack.Revoke()
 	token, err := src.Token()
 	if err != nil {
@@ -207,12 +207,12 @@ func TestGRPCWithoutInterceptors(t *testing.T) {
 	stack.CheckNotDelegated(t, err)
 	err = check(t.Context(), c)
 	if status.Code(err) != codes.Unauthenticated || errors.Is(err, authsec.ErrNotDelegated) || !strings.Contains(err.Error(), "no delegation") {
-		t.Errorf("error = %v, want Unauthenticated with the source's text alone", err)
+		t.Errorf("error = %v, want Unauthenticated with only the text of the Source's error", err)
 	}
 	stack.CheckNoToken(t, err.Error())
 }
 
-// The credentials hand no token to a connection without TLS.
+// The credentials send no token over a connection without TLS.
 func TestGRPCWantsTLS(t *testing.T) {
 	src, err := authsec.NewSource(itest.New(t).Config())
 	if err != nil {
@@ -226,7 +226,7 @@ func TestGRPCWantsTLS(t *testing.T) {
 	}
 }
 
-func TestGRPCServerRefuses(t *testing.T) {
+func TestGRPCServerRejects(t *testing.T) {
 	stack := itest.New(t)
 	target := serve(t, stack)
 	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(trusted()))
@@ -286,11 +286,11 @@ func TestGRPCServerRefuses(t *testing.T) {
 		}
 	}
 	if n := stack.Fetches() - before; n != 0 {
-		t.Errorf("%d fetches for refusals that another token does not mend, want 0", n)
+		t.Errorf("%d fetches after PermissionDenied, which another token does not change, want 0", n)
 	}
 }
 
-// A server that can't have the keys does not say that tokens are bad.
+// A server that can't get the keys does not call tokens invalid.
 func TestGRPCServerWithoutKeys(t *testing.T) {
 	stack := itest.New(t)
 	token := stack.Server.Delegate(authsectest.ClientID, authsectest.Delegation{Audience: itest.Audience})

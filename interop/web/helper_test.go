@@ -14,7 +14,7 @@ import (
 	"github.com/authsec-go/authsec/interop/internal/itest"
 )
 
-// newClient returns an authenticated client, and its source.
+// newClient returns a client with the token, and its Source.
 func newClient(t *testing.T, cfg authsec.Config) (*http.Client, *authsec.Source) {
 	t.Helper()
 	client, err := authsec.NewClient(cfg)
@@ -24,26 +24,34 @@ func newClient(t *testing.T, cfg authsec.Config) (*http.Client, *authsec.Source)
 	return client, itest.SourceOf(client)
 }
 
-// repeat answers with what the request brought.
-func repeat(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }
+// repeat answers with the request's body.
+// It reads all of it first: an HTTP/1.1 proxy can't send a body and get the response at
+// the same time.
+func repeat(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	w.Write(body)
+}
 
-// statusError is an answer other than 200, for calls that count as failed then.
+// statusError is the status of an answer that is no 200.
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("answered %d", int(e)) }
 
-// unavailable is an API that is never there.
+// unavailable is an API that always answers 503.
 var unavailable = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
-	http.Error(w, "away", http.StatusServiceUnavailable)
+	http.Error(w, "unavailable", http.StatusServiceUnavailable)
 })
 
-// retries are the policies that the tests of libraries with retries of their own
-// run under. The waits are short, for the tests' sake.
+// retries are the policies for tests of libraries that retry themselves. The waits are
+// short to save time.
 var retries = []struct {
 	name   string
 	policy authsec.RetryPolicy
 }{
-	{"ours as well", authsec.RetryPolicy{MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond}},
-	{"theirs alone", authsec.RetryPolicy{MaxAttempts: 1}},
+	{"both", authsec.RetryPolicy{MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond}},
+	{"the library alone", authsec.RetryPolicy{MaxAttempts: 1}},
 }

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// oauth2Client returns x/oauth2's own client, for code that takes no other.
+// oauth2Client returns x/oauth2's own client, for code that accepts no other.
 func oauth2Client(ctx context.Context, cfg authsec.Config) (*http.Client, *authsec.Source, error) {
 	// docs: begin oauth2
 	src, err := authsec.NewSource(cfg)
@@ -26,7 +26,7 @@ func oauth2Client(ctx context.Context, cfg authsec.Config) (*http.Client, *auths
 	return client, src, nil
 }
 
-// post sends a body and wants it back.
+// post sends a body. Its error is a statusError if the answer is no 200.
 func post(t *testing.T, client *http.Client, url string) error {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("hello"))
@@ -44,9 +44,9 @@ func post(t *testing.T, client *http.Client, url string) error {
 	return nil
 }
 
-// x/oauth2 keeps a token in a cache of its own until 10 s before it expires: so
-// a refused one stays in use, whatever the source has meanwhile.
-func TestOAuth2ClientKeepsARefusedToken(t *testing.T) {
+// x/oauth2 caches a token until 10 s before it expires. So it goes on using a rejected
+// one, even if the source has another.
+func TestOAuth2ClientKeepsARejectedToken(t *testing.T) {
 	stack := itest.New(t)
 	api := stack.API(t, http.HandlerFunc(repeat), itest.Permissions...)
 	client, src, err := oauth2Client(t.Context(), stack.Config(api.URL))
@@ -85,9 +85,8 @@ func TestOAuth2ClientKeepsErrors(t *testing.T) {
 	stack.CheckNotDelegated(t, post(t, client, api.URL))
 }
 
-// x/oauth2's Transport keeps no token itself, so it lives with a source as it
-// is; what NewClient puts in between does not. It sends the token wherever it is
-// told to go.
+// x/oauth2's Transport does not cache tokens, so it follows the Source; the cache that
+// oauth2.NewClient puts in between does not. It sends the token to every host.
 func TestOAuth2TransportFollowsTheSource(t *testing.T) {
 	stack := itest.New(t)
 	api := stack.API(t, http.HandlerFunc(repeat), itest.Permissions...)
@@ -96,8 +95,8 @@ func TestOAuth2TransportFollowsTheSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := &http.Client{Transport: &oauth2.Transport{Source: src}}
-	refused, without := stack.Live(t, src, func() error { return post(t, client, api.URL) })
-	for _, err := range []error{refused, without} {
+	rejected, without := stack.Live(t, src, func() error { return post(t, client, api.URL) })
+	for _, err := range []error{rejected, without} {
 		if err != statusError(http.StatusUnauthorized) {
 			t.Errorf("after the revocation: %v, want the API's 401", err)
 		}

@@ -44,7 +44,7 @@ func traceRequests(cfg authsec.Config, options ...otelhttp.Option) (*http.Client
 	return client, itest.SourceOf(&http.Client{Transport: transport}), nil
 }
 
-// statuses are the answers that the spans since then tell of; 0: of none.
+// statuses returns the response statuses in the spans. 0: the span has none.
 func statuses(spans []sdktrace.ReadOnlySpan) (list []int) {
 	for _, span := range spans {
 		status := 0
@@ -62,8 +62,8 @@ func TestOtelhttp(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
 		newClient func(authsec.Config, ...otelhttp.Option) (*http.Client, *authsec.Source, error)
-		// The answers of the spans that a call has when the token
-		good, replaced, refused, none []int
+		// The statuses of a call's spans if the token is
+		good, replaced, rejected, none []int
 	}{
 		{"attempts", traceAttempts, []int{200}, []int{401, 200}, []int{401}, nil},
 		{"requests", traceRequests, []int{200}, []int{200}, []int{401}, []int{0}},
@@ -106,7 +106,7 @@ func TestOtelhttp(t *testing.T) {
 				t.Fatal(err)
 			}
 			stack.Revoke()
-			if err := call("a refused token", tc.refused); err != statusError(http.StatusUnauthorized) {
+			if err := call("a rejected token", tc.rejected); err != statusError(http.StatusUnauthorized) {
 				t.Errorf("after the revocation: %v, want the API's 401", err)
 			}
 			stack.CheckNotDelegated(t, call("no token", tc.none))
@@ -126,9 +126,9 @@ func TestOtelhttp(t *testing.T) {
 	}
 }
 
-// A span has the request's URL, and a token fetch has the client ID in it, which
-// is to be kept secret: let the client that fetches tokens be none with spans,
-// or hide the ID. The one that is used if HTTPClient is nil has none.
+// A span has the request's URL, and the URL of a token fetch has the client ID, which is
+// a secret: do not trace Config.HTTPClient, or hide the query. A nil HTTPClient has no
+// tracing.
 func TestOtelhttpOfTokenFetchesShowsTheClientID(t *testing.T) {
 	stack := itest.New(t)
 	recorder := tracetest.NewSpanRecorder()
@@ -150,6 +150,6 @@ func TestOtelhttpOfTokenFetchesShowsTheClientID(t *testing.T) {
 	text := fmt.Sprint(spans[0].Attributes(), spans[0].Events())
 	stack.CheckNoToken(t, text)
 	if !strings.Contains(text, authsectest.ClientID) {
-		t.Error("the span does not have the client ID: the documentation need not warn any more")
+		t.Error("the span does not have the client ID: remove the warning from the documentation")
 	}
 }

@@ -19,10 +19,10 @@ import (
 	"resty.dev/v3"
 )
 
-// Where a library above repeats requests as well, an API that is away gets the
-// product of both: so ours are switched off.
+// If a library around the Transport retries as well, an API that is down gets the product
+// of both. So the Transport's retries are turned off.
 
-// retryable returns a client of retryablehttp, which repeats requests by itself.
+// retryable returns a client of retryablehttp, which retries by itself.
 func retryable(cfg authsec.Config) (*retryablehttp.Client, *authsec.Source, error) {
 	// docs: begin retryablehttp
 	client, err := authsec.NewClient(cfg)
@@ -34,7 +34,7 @@ func retryable(cfg authsec.Config) (*retryablehttp.Client, *authsec.Source, erro
 	retrying.HTTPClient = client
 	retrying.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		if errors.Is(err, authsec.ErrNotDelegated) {
-			return false, err // no use in asking again before an admin has delegated
+			return false, err // only an admin can help
 		}
 		return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
 	}
@@ -42,7 +42,7 @@ func retryable(cfg authsec.Config) (*retryablehttp.Client, *authsec.Source, erro
 	return retrying, itest.SourceOf(client), nil
 }
 
-// restyV2 returns a client of resty, which repeats nothing unless told to.
+// restyV2 returns a client of resty, which does not retry by default.
 func restyV2(cfg authsec.Config) (*restyv2.Client, *authsec.Source, error) {
 	client, err := authsec.NewClient(cfg)
 	if err != nil {
@@ -64,15 +64,15 @@ func restyV3(cfg authsec.Config) (*resty.Client, *authsec.Source, error) {
 	return api, itest.SourceOf(client), nil
 }
 
-// do sends a body with one of the libraries, and wants it back.
+// do sends a body with one of the libraries, and returns the answer.
 type do func(ctx context.Context, method, url, body string) (status int, got string, err error)
 
-// libraries make a do over a transport of ours, with the library's own retries,
-// 3 after the first attempt, set to short waits.
+// libraries make a do around a Transport. The library itself retries 3 times, after
+// short waits.
 var libraries = []struct {
 	name string
 	over func(*testing.T, *authsec.Transport) do
-	// What an API gets of one request while it is away, by our policy and method.
+	// How many attempts one request causes at an API that is down, by policy and method.
 	attempts map[string]map[string]int
 }{
 	{
@@ -97,8 +97,8 @@ var libraries = []struct {
 			}
 		},
 		attempts: map[string]map[string]int{
-			"ours as well": {"GET": 16, "PUT": 16, "POST": 4},
-			"theirs alone": {"GET": 4, "PUT": 4, "POST": 4},
+			"both":              {"GET": 16, "PUT": 16, "POST": 4},
+			"the library alone": {"GET": 4, "PUT": 4, "POST": 4},
 		},
 	},
 	{
@@ -114,8 +114,8 @@ var libraries = []struct {
 			}
 		},
 		attempts: map[string]map[string]int{
-			"ours as well": {"GET": 16, "PUT": 16, "POST": 4},
-			"theirs alone": {"GET": 4, "PUT": 4, "POST": 4},
+			"both":              {"GET": 16, "PUT": 16, "POST": 4},
+			"the library alone": {"GET": 4, "PUT": 4, "POST": 4},
 		},
 	},
 	{
@@ -131,8 +131,8 @@ var libraries = []struct {
 			}
 		},
 		attempts: map[string]map[string]int{
-			"ours as well": {"GET": 16, "PUT": 16, "POST": 1},
-			"theirs alone": {"GET": 4, "PUT": 4, "POST": 1},
+			"both":              {"GET": 16, "PUT": 16, "POST": 1},
+			"the library alone": {"GET": 4, "PUT": 4, "POST": 1},
 		},
 	},
 }
@@ -144,7 +144,7 @@ func (silent) Errorf(string, ...any) {}
 func (silent) Warnf(string, ...any)  {}
 func (silent) Debugf(string, ...any) {}
 
-func TestRetriesAboveMultiply(t *testing.T) {
+func TestRetriesMultiply(t *testing.T) {
 	for _, library := range libraries {
 		for _, ours := range retries {
 			t.Run(library.name+"/"+ours.name, func(t *testing.T) {
@@ -194,9 +194,9 @@ func TestLibrariesWithRetries(t *testing.T) {
 				}, src
 			}
 			call, src := overNew()
-			refused, without := stack.Live(t, src, call)
-			if refused != statusError(http.StatusUnauthorized) {
-				t.Errorf("after the revocation: %v, want the API's 401", refused)
+			rejected, without := stack.Live(t, src, call)
+			if rejected != statusError(http.StatusUnauthorized) {
+				t.Errorf("after the revocation: %v, want the API's 401", rejected)
 			}
 			stack.CheckNotDelegated(t, without)
 			call, _ = overNew()
@@ -205,7 +205,7 @@ func TestLibrariesWithRetries(t *testing.T) {
 	}
 }
 
-// The lines of the documentation, as they stand there.
+// The constructors are quoted in the documentation.
 func TestConstructorsOfLibrariesWithRetries(t *testing.T) {
 	stack := itest.New(t)
 	api := stack.API(t, http.HandlerFunc(repeat), itest.Permissions...)
@@ -242,7 +242,7 @@ func TestConstructorsOfLibrariesWithRetries(t *testing.T) {
 		t.Errorf("%d requests, want 3", n)
 	}
 
-	// There is no wait for what waiting does not mend.
+	// There is no retry if only an admin can help.
 	stack.Revoke()
 	one, _, err = retryable(cfg)
 	if err != nil {

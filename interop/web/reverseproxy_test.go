@@ -18,7 +18,7 @@ import (
 	"github.com/authsec-go/authsec/interop/internal/itest"
 )
 
-// reverseProxy returns a proxy that sends all it gets to api, with the token.
+// reverseProxy returns a proxy that sends its requests to api, with the token.
 func reverseProxy(cfg authsec.Config, api *url.URL) (*httputil.ReverseProxy, *authsec.Source, error) {
 	// docs: begin reverse-proxy
 	client, err := authsec.NewClient(cfg)
@@ -74,7 +74,7 @@ func TestReverseProxy(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		req.Header.Set("Authorization", "Bearer of-the-caller") // not the API's business
+		req.Header.Set("Authorization", "Bearer of-the-caller") // must not reach the API
 		resp, err := front.Client().Do(req)
 		if err != nil {
 			return err
@@ -89,17 +89,17 @@ func TestReverseProxy(t *testing.T) {
 			return statusError(resp.StatusCode)
 		}
 		if string(got) != body {
-			t.Errorf("answer = %q, want %q", got, body)
+			t.Errorf("answer of %d bytes, want the %d that were sent", len(got), len(body))
 		}
 		return nil
 	}
 
 	front, src, logged := start()
-	refused, without := stack.Live(t, src, func() error { return send(front, "hello") })
-	if refused != statusError(http.StatusUnauthorized) {
-		t.Errorf("after the revocation: %v, want the API's 401", refused)
+	rejected, without := stack.Live(t, src, func() error { return send(front, "hello") })
+	if rejected != statusError(http.StatusUnauthorized) {
+		t.Errorf("after the revocation: %v, want the API's 401", rejected)
 	}
-	// A proxy's caller sees a 502. The proxy's ErrorHandler has the error.
+	// The proxy's caller gets a 502. The proxy's ErrorHandler gets the error.
 	if without != statusError(http.StatusBadGateway) {
 		t.Errorf("without a delegation: %v, want the proxy's 502", without)
 	}
@@ -107,26 +107,35 @@ func TestReverseProxy(t *testing.T) {
 		t.Error("the proxy's log does not say that there is no delegation, or has a token")
 	}
 
-	// Without a body the request is sent again with another token. With one, which
-	// a proxy can't have again, its caller gets the 401, and the next goes through.
+	// With another token, the request is sent again. A proxy's requests have no GetBody,
+	// so the Transport reads bodies up to 64 KiB first.
+	for _, body := range []string{"", "hello", strings.Repeat("b", 64<<10)} {
+		front, _, _ = start()
+		before := stack.Requests()
+		stack.Replace(t, func() error { return send(front, body) })
+		if got := stack.Requests() - before; got != 3 {
+			t.Errorf("with %d bytes: the API got %d requests, want 3: one with a rejected token, and two that succeed", len(body), got)
+		}
+	}
+	// A longer body can't be sent again: the caller gets the 401, and the next request
+	// succeeds.
+	long := strings.Repeat("b", 64<<10+1)
 	front, _, _ = start()
-	stack.Replace(t, func() error { return send(front, "") })
-	front, _, _ = start()
-	if err := send(front, "hello"); err != nil {
+	if err := send(front, long); err != nil {
 		t.Fatal(err)
 	}
 	stack.Revoke()
 	stack.Delegate()
-	if err := send(front, "hello"); err != statusError(http.StatusUnauthorized) {
-		t.Errorf("with a body, after another delegation: %v, want the API's 401", err)
+	if err := send(front, long); err != statusError(http.StatusUnauthorized) {
+		t.Errorf("with a long body, after another delegation: %v, want the API's 401", err)
 	}
-	if err := send(front, "hello"); err != nil {
+	if err := send(front, long); err != nil {
 		t.Errorf("the next request: %v", err)
 	}
 	stack.CheckSeen(t)
 }
 
-// What ErrorHandler is told is what the Transport said.
+// ErrorHandler gets the Transport's error.
 func TestReverseProxyErrorHandlerKeepsTheChain(t *testing.T) {
 	stack := itest.New(t)
 	stack.Revoke()
@@ -139,12 +148,12 @@ func TestReverseProxyErrorHandlerKeepsTheChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told error
+	var got error
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) {
-		told = err
+		got = err
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	w := httptest.NewRecorder()
 	proxy.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
-	stack.CheckNotDelegated(t, told)
+	stack.CheckNotDelegated(t, got)
 }

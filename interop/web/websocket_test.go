@@ -21,7 +21,7 @@ func dialWebSocket(ctx context.Context, client *http.Client, url string) (*webso
 	return conn, resp, err
 }
 
-// echo upgrades, and repeats messages until the client has gone.
+// echo upgrades, and sends each message back until the client has gone.
 func echo(w http.ResponseWriter, r *http.Request) {
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
@@ -78,7 +78,7 @@ func TestWebSocket(t *testing.T) {
 	}
 	stack.CheckNotDelegated(t, without)
 
-	// A connection that is open stays so: the token was for the handshake.
+	// An open connection stays open: the token was for the handshake.
 	say(t, first, "still there")
 
 	client, _ = newClient(t, stack.Config(api.URL))

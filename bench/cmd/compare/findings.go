@@ -12,26 +12,26 @@ import (
 	"github.com/authsec-go/authsec/bench/peers"
 )
 
-// findings are what a section found out.
+// findings are the results of a section.
 type findings struct {
 	title string
-	text  string // what was done, in Markdown
+	text  string // what was measured, in Markdown
 	head  []string
 	rows  [][]string
 	aims  []aim
-	lost  []string // where a peer is ahead of authsec
+	lost  []string // where a peer is faster or smaller than authsec
 	plots []plotFile
 }
 
-// aim is what was aimed for, and whether it was reached.
+// aim is an aim, and whether it is met.
 type aim struct {
 	want string
 	got  string
 	met  bool
-	sure bool // it does not depend on how fast the machine is
+	sure bool // it does not depend on the machine's speed
 }
 
-// plotFile is a plot for the page.
+// plotFile is a plot of the page.
 type plotFile struct {
 	name string // of the file
 	alt  string
@@ -44,14 +44,14 @@ func (f *findings) aim(met bool, want, format string, args ...any) {
 	f.aims = append(f.aims, aim{want: want, got: fmt.Sprintf(format, args...), met: met})
 }
 
-// must is an aim that counts what does not depend on the machine. Where it is
-// missed, the command fails.
+// must adds an aim that does not depend on the machine. If it is missed, the command
+// fails.
 func (f *findings) must(met bool, want, format string, args ...any) {
 	f.aim(met, want, format, args...)
 	f.aims[len(f.aims)-1].sure = true
 }
 
-// rank notes the peers whose value is less than authsec's.
+// rank notes the peers whose value is lower than authsec's.
 func (f *findings) rank(what string, show func(float64) string, values map[string]float64) {
 	own := values[peers.AuthSec]
 	var ahead []string
@@ -104,8 +104,7 @@ func name(p peers.Peer) string {
 
 func median(list []float64) float64 { return quantile(list, 0.5) }
 
-// quantile returns the value below which a share q of the list lies, or 0 for
-// an empty list.
+// quantile returns the q-quantile of the list, or 0 for an empty list.
 func quantile(list []float64, q float64) float64 {
 	if len(list) == 0 {
 		return 0
@@ -115,7 +114,7 @@ func quantile(list []float64, q float64) float64 {
 	return sorted[min(i, len(sorted)-1)]
 }
 
-// ratios divides a's rounds by b's, each within its round.
+// ratios divides each of a's rounds by b's same round.
 func ratios(a, b []float64) []float64 {
 	var list []float64
 	for i := range min(len(a), len(b)) {
@@ -124,7 +123,7 @@ func ratios(a, b []float64) []float64 {
 	return list
 }
 
-// spread shows a ratio's median, and its least and greatest value.
+// spread shows the ratios' median, minimum and maximum.
 func spread(list []float64) string {
 	return fmt.Sprintf("%.2f (%.2f–%.2f)", median(list), slices.Min(list), slices.Max(list))
 }

@@ -21,21 +21,21 @@ import (
 
 // lab is an AuthSec server and an API, on loopback and over TLS.
 type lab struct {
-	*authsectest.Server                  // what the AuthSec server does
-	auth                *httptest.Server // that serves it
+	*authsectest.Server                  // the AuthSec server's logic
+	auth                *httptest.Server // serves it
 	api                 *httptest.Server
-	connections         atomic.Int64 // that the API has accepted
+	connections         atomic.Int64 // accepted by the API
 	limited             atomic.Int64 // answers of 429 from the endpoint
 
 	mu      sync.Mutex
-	fetches []time.Time // when the endpoint was asked
+	fetches []time.Time // when the endpoint got requests
 }
 
-// labOptions say what is not as usual in a lab.
+// labOptions change a lab. The zero value is the usual one.
 type labOptions struct {
 	http1 bool
-	open  bool         // the API asks for no token
-	next  http.Handler // behind the API's door; nil: a little JSON
+	open  bool         // the API does not verify tokens
+	next  http.Handler // the API behind the verification; nil: it answers a little JSON
 }
 
 func newLab(o labOptions) *lab {
@@ -87,14 +87,14 @@ func (l *lab) close() {
 	l.auth.Close()
 }
 
-// asked returns when the endpoint was asked.
+// asked returns when the endpoint got requests.
 func (l *lab) asked() []time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]time.Time(nil), l.fetches...)
 }
 
-// job is what a peer is to do in this lab.
+// job is a peer's job in this lab.
 func (l *lab) job() peers.Job {
 	return peers.Job{
 		AuthSecURL: l.auth.URL,
@@ -104,14 +104,15 @@ func (l *lab) job() peers.Job {
 	}
 }
 
-// base reaches the API, with a pool of its own that keeps so many connections.
+// base returns a transport to the API, with a pool of its own that keeps idle
+// connections.
 func (l *lab) base(idle int) *http.Transport {
 	t := l.api.Client().Transport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = idle
 	return t
 }
 
-// client sets a peer up in this lab.
+// client sets up a peer in this lab.
 func (l *lab) client(p peers.Peer, j peers.Job) (*http.Client, error) {
 	rt, err := p.RoundTripper(j, l.base(256))
 	if err != nil {
@@ -120,7 +121,7 @@ func (l *lab) client(p peers.Peer, j peers.Job) (*http.Client, error) {
 	return &http.Client{Transport: rt}, nil
 }
 
-// get makes one request, and reads its answer. An answer other than 200 is an error.
+// get makes one request, and reads its response. Another status than 200 is an error.
 func get(ctx context.Context, client *http.Client, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -143,14 +144,14 @@ func get(ctx context.Context, client *http.Client, url string) error {
 // sample is one request of a paced load.
 type sample struct {
 	at   time.Duration // when it was due, since the load began
-	late time.Duration // by how much it began later
+	late time.Duration // how much later it began
 	took time.Duration // from the moment it was due
 	err  error
 }
 
-// paced has so many clients call do once each interval until the time is over.
-// A call that is late counts from when it was due, so that a pause is seen by
-// all requests that it kept waiting.
+// paced runs clients that call do once in each interval, for the time total. A late call
+// counts from the time at which it was due, so that a pause counts for all requests that
+// it delays.
 func paced(clients int, interval, total time.Duration, do func(context.Context) error) []sample {
 	ctx, cancel := context.WithTimeout(context.Background(), total+30*time.Second)
 	defer cancel()
@@ -175,7 +176,7 @@ func paced(clients int, interval, total time.Duration, do func(context.Context) 
 	return all
 }
 
-// failures counts the requests that got no answer of 200.
+// failures counts the requests that got no 200.
 func failures(list []sample) int {
 	n := 0
 	for _, s := range list {
@@ -186,8 +187,8 @@ func failures(list []sample) int {
 	return n
 }
 
-// together has so many goroutines call do at once, each with its number, and
-// returns how many calls failed.
+// together calls do in n goroutines at once, each with its number, and returns how many
+// calls failed.
 func together(n int, do func(int) error) int {
 	var failed atomic.Int64
 	var done sync.WaitGroup

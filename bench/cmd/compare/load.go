@@ -20,15 +20,15 @@ import (
 const (
 	loadClients = 64
 
-	renewalEarly    = time.Second // authsec's own default for such a life: a fifth
+	renewalEarly    = time.Second // authsec's default for a life of 5 s: a fifth
 	endpointLatency = 300 * time.Millisecond
-	renewalInterval = 32 * time.Millisecond // of each client: 2,000 requests a second together
+	renewalInterval = 32 * time.Millisecond // of each client; 2,000 requests a second in all
 )
 
-// quiet is where the servers' complaints about broken connections go.
+// quiet discards the servers' messages about broken connections.
 var quiet = log.New(io.Discard, "", 0)
 
-// withTransport are the peers that make requests, the bare client included.
+// withTransport returns the peers that make requests, including the bare client.
 func withTransport() []peers.Peer {
 	var list []peers.Peer
 	for _, p := range peers.All {
@@ -39,7 +39,7 @@ func withTransport() []peers.Peer {
 	return list
 }
 
-// measureThroughput is requests a second in a closed loop.
+// measureThroughput counts requests a second in a closed loop.
 func measureThroughput(size scale) (*findings, error) {
 	l := newLab(labOptions{open: true})
 	defer l.close()
@@ -59,7 +59,7 @@ func measureThroughput(size scale) (*findings, error) {
 	}
 	for round := range size.loadRounds {
 		for i := range contestants {
-			n := (i + round) % len(contestants) // each goes first in its turn
+			n := (i + round) % len(contestants) // each goes first once
 			rate, err := closedLoop(loadClients, size.loadTime, calls[n])
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", contestants[n].Name, err)
@@ -70,8 +70,8 @@ func measureThroughput(size scale) (*findings, error) {
 	f := &findings{
 		title: "End to end",
 		text: fmt.Sprintf(`
-GETs over loopback TLS and HTTP/2, keep-alive, %d clients in a closed loop, with a token in hand. The API asks for no token, so that its work is the
-same for all; the floor shows what the header itself costs on the wire. %d rounds of %v each, in turns.`, loadClients, size.loadRounds, size.loadTime),
+GETs over loopback TLS and HTTP/2, keep-alive, %d clients in a closed loop, with a good token. The API does not verify tokens, so that its work is the
+same for all. The floor shows the cost of the header on the wire. %d rounds of %v each, in turns.`, loadClients, size.loadRounds, size.loadTime),
 		head: []string{"", "requests/s (median)", "of no authentication", "of the floor"},
 	}
 	for _, p := range contestants {
@@ -79,13 +79,13 @@ same for all; the floor shows what the header itself costs on the wire. %d round
 			spread(ratios(rates[p.Name], rates[peers.Bare])), spread(ratios(rates[p.Name], rates[peers.ReadyHeader])))
 	}
 	list := ratios(rates[peers.AuthSec], rates[peers.Bare])
-	f.aim(median(list) >= 0.97, "within 3 % of a client with no authentication", "%s", spread(list))
+	f.aim(median(list) >= 0.97, "within 3 % of a client without authentication", "%s", spread(list))
 	list = ratios(rates[peers.AuthSec], rates[peers.ReadyHeader])
 	f.aim(median(list) >= 0.97, "within 3 % of a client that sends the same header from a constant", "%s", spread(list))
 	return f, nil
 }
 
-// closedLoop has so many clients make one call after the other.
+// closedLoop runs clients that make one call after the other.
 func closedLoop(clients int, d time.Duration, do func(context.Context) error) (perSecond float64, err error) {
 	ctx := context.Background()
 	var n atomic.Int64
@@ -110,21 +110,21 @@ func closedLoop(clients int, d time.Duration, do func(context.Context) error) (p
 	return float64(n.Load()) / time.Since(began).Seconds(), nil
 }
 
-// renewal is one peer's run under renewals.
+// renewal is one peer's run with renewals.
 type renewal struct {
 	title   string
 	samples []sample
-	fetches []time.Duration // when the endpoint was asked, since the load began
+	fetches []time.Duration // when the endpoint got requests, since the load began
 }
 
-// measureRenewal is the latency of every request while tokens are renewed.
+// measureRenewal measures the latency of every request while tokens are renewed.
 func measureRenewal(size scale) (*findings, error) {
 	f := &findings{
 		title: "Renewal under load",
 		text: fmt.Sprintf(`
-%d clients, each a GET every %v, for %v over TLS and HTTP/2. A token lives for %v, an admin delegates anew twice a second, and the endpoint takes
-%v to answer. Whatever can be told so renews %v ahead of expiry. Latency counts from when a request was due, so a pause counts for all that it
-kept waiting. "Waited" are the requests that took more than half of the endpoint's time. The first line is authsec with a token that lives for an hour.`,
+%d clients, each with a GET every %v, for %v over TLS and HTTP/2. A token lives for %v, an admin delegates again twice a second, and the endpoint takes
+%v to answer. Peers with such an option renew %v before expiry. Latency counts from the time at which a request was due, so a pause counts for every request that it
+delays. "Waited" is the number of requests that took more than half of the endpoint's time. The first line is authsec with a token that lives for an hour.`,
 			loadClients, renewalInterval, size.renewalTime, size.renewalLife, endpointLatency, renewalEarly),
 		head: []string{"", "requests", "failed", "fetches", "p50", "p99", "p99.9", "max", "waited"},
 	}
@@ -156,7 +156,7 @@ kept waiting. "Waited" are the requests that took more than half of the endpoint
 		f.row(r.title, fmt.Sprint(len(took)), fmt.Sprint(failures(r.samples)), fmt.Sprint(len(r.fetches)),
 			ms(quantile(took, 0.5)), ms(quantile(took, 0.99)), ms(tails[i][0]), ms(tails[i][1]), fmt.Sprint(waited[i]))
 	}
-	least := max(1, int(size.renewalTime/size.renewalLife)/2) // renewals, for there to be something to wait for
+	least := max(1, int(size.renewalTime/size.renewalLife)/2) // renewals; without them no request could wait
 	f.must(failures(runs[1].samples) == 0 && len(runs[1].fetches) >= least, fmt.Sprintf("no request fails, in %d renewals or more", least), "%d failed, %d fetches", failures(runs[1].samples), len(runs[1].fetches))
 	f.aim(waited[1] == 0, "no request waits for a renewal", "%d waited, %d failed, %d fetches", waited[1], failures(runs[1].samples), len(runs[1].fetches))
 	const factor = 2
@@ -185,7 +185,7 @@ func renewUnderLoad(p peers.Peer, life, total time.Duration) (*renewal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := get(context.Background(), client, l.api.URL); err != nil { // the cold start is measured elsewhere
+	if err := get(context.Background(), client, l.api.URL); err != nil { // the cold start is another measurement
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
 	l.SetLatency(endpointLatency)

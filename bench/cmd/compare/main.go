@@ -1,17 +1,16 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command compare measures authsec against the packages that do a job close to
-// its own, on the same work and in the same run, and writes what it finds:
+// Command compare measures authsec and packages that do a similar job, with the same
+// work and in the same run, and writes the results:
 //
 //	go run -C bench ./cmd/compare           # prints, and writes docs/benchmarks.md with its plots
-//	go run -C bench ./cmd/compare -quick    # a few seconds, to see that it works; its figures mean nothing
+//	go run -C bench ./cmd/compare -quick    # checks that it works, in a few seconds; its numbers mean nothing
 //
-// All servers are real and on loopback. The benchmarks, the throughput and the
-// cold start run in turns, so that a slow moment of the machine falls on all,
-// and their ratios are taken within a turn; the rest runs one peer after the
-// other. The command fails if a count misses its aim that does not depend on how
-// fast the machine is.
+// All servers are real and on loopback. For the benchmarks, the throughput and the cold
+// start, the peers take turns, so that a slow moment of the machine affects all of them.
+// Ratios are computed within a turn. Everything else runs one peer after the other. The
+// command fails if an aim is missed that does not depend on the machine's speed.
 package main
 
 import (
@@ -31,7 +30,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 )
 
-// scale is how long things take.
+// scale is how long the measurements take.
 type scale struct {
 	microRounds   int
 	microTime     time.Duration
@@ -39,12 +38,12 @@ type scale struct {
 	loadTime      time.Duration
 	renewalTime   time.Duration
 	renewalLife   time.Duration // of its tokens
-	outageLife    time.Duration // of the token in hand when the endpoint goes down
-	spreadLife    time.Duration // of the delegation whose requests are spread over it
+	outageLife    time.Duration // of the token in service when the endpoint goes down
+	spreadLife    time.Duration // of a delegation, over which requests are spread
 	coldRounds    int
 	uploads       []int64 // bytes
 	sourceCounts  []int
-	failingOfMany int // requests at an API of which 5 % fail
+	failingOfMany int // requests to an API of which 5 % fail
 }
 
 var (
@@ -63,14 +62,14 @@ var (
 		loadRounds: 1, loadTime: 50 * time.Millisecond,
 		renewalTime: 5 * time.Second, renewalLife: 3 * time.Second,
 		outageLife: 4 * time.Second,
-		spreadLife: 4 * time.Second,
+		spreadLife: 15 * time.Second,
 		coldRounds: 2,
 		uploads:    []int64{1 << 10, 1 << 20}, sourceCounts: []int{1, 10},
 		failingOfMany: 100,
 	}
 )
 
-// section is one thing measured.
+// section is one measurement.
 type section struct {
 	name    string // for -only
 	measure func(scale) (*findings, error)
@@ -99,9 +98,9 @@ func main() {
 		}
 		return
 	}
-	docs := flag.String("docs", "", "the `folder` to write benchmarks.md and its plots into (default ../docs, but with -only and -quick none)")
-	only := flag.String("only", "", "measure only what this regular `expression` names")
-	isQuick := flag.Bool("quick", false, "see that everything works, in a few seconds")
+	docs := flag.String("docs", "", "the `directory` for benchmarks.md and its plots (default ../docs, but with -only and -quick none)")
+	only := flag.String("only", "", "run only the measurements whose names this regular `expression` matches")
+	isQuick := flag.Bool("quick", false, "check that everything works, in a few seconds")
 	flag.Parse()
 	if *docs == "" && *only == "" && !*isQuick {
 		*docs = "../docs"
@@ -128,7 +127,7 @@ func run(docs, only string, isQuick bool) error {
 	plot.DefaultFont.Variant, plotter.DefaultFont.Variant = "Sans", "Sans"
 	began := time.Now()
 
-	// This one takes as long as a delegation lives, and next to nothing of the machine.
+	// This one takes as long as a delegation lives, and hardly uses the machine.
 	var spread *findings
 	var beside errgroup.Group
 	if pattern.MatchString("delegation") {
@@ -175,8 +174,7 @@ func run(docs, only string, isQuick bool) error {
 	return err
 }
 
-// moduleDir is the folder of this nested module, wherever the command was
-// started in it.
+// moduleDir returns the directory of this nested module.
 func moduleDir() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/authsec-go/authsec/bench/peers"
 )
 
-// childEnv has the orders of a process that makes one upload, so that its peak
-// memory is its own.
+// childEnv has the orders for a process that makes one upload. It is a process of its
+// own, so that the peak of its memory is that of the upload.
 const childEnv = "AUTHSEC_COMPARE_UPLOAD"
 
 type uploadOrders struct {
@@ -30,13 +30,13 @@ type uploadOrders struct {
 	Bytes                    int64
 }
 
-// measureUploads is the peak memory of a process that makes one upload.
+// measureUploads measures the peak memory of a process that makes one upload.
 func measureUploads(size scale) (*findings, error) {
 	f := &findings{
 		title: "Uploads",
 		text: `
-A PUT of a stream with a Content-Length and no GetBody, over plain HTTP on loopback, each in a process of its own: the peak of its resident memory
-(VmHWM), the whole program included. azcore is not in it, because its requests take seekable bodies only.`,
+A PUT of a stream with a Content-Length and without GetBody, over plain HTTP on loopback, each in its own process: the peak of the resident memory
+(VmHWM) of the whole program. authsec reads bodies up to 64 KiB into memory first (BufferBodies). azcore is missing, because its requests need seekable bodies.`,
 		head: []string{"peak MiB"},
 	}
 	for _, n := range size.uploads {
@@ -77,7 +77,7 @@ A PUT of a stream with a Content-Length and no GetBody, over plain HTTP on loopb
 			}
 			peak, err := strconv.ParseFloat(string(out), 64)
 			if err != nil {
-				return nil, fmt.Errorf("upload of %s by %s: its peak of memory: %w", bytesText(n), p.Name, err)
+				return nil, fmt.Errorf("upload of %s by %s: its peak memory: %w", bytesText(n), p.Name, err)
 			}
 			peaks[p.Name] = append(peaks[p.Name], peak)
 			cells = append(cells, fmt.Sprintf("%.0f", peak))
@@ -86,7 +86,7 @@ A PUT of a stream with a Content-Length and no GetBody, over plain HTTP on loopb
 	}
 	list := peaks[peers.AuthSec]
 	least, most := list[0], list[len(list)-1]
-	const flat = 8 // MiB by which the peak of one process differs from run to run
+	const flat = 8 // MiB; the peak differs by this from run to run
 	f.must(most-least <= flat, fmt.Sprintf("flat (within %d MiB)", flat), "%+.0f MiB from %s to %s", most-least, bytesText(size.uploads[0]), bytesText(size.uploads[len(size.uploads)-1]))
 	return f, nil
 }
@@ -101,7 +101,7 @@ func bytesText(n int64) string {
 	return strconv.FormatInt(n, 10) + " GiB"
 }
 
-// zeros is an endless stream that is no type for which a GetBody is known.
+// zeros is an endless stream, of a type for which net/http sets no GetBody.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -109,8 +109,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// uploadChild makes the upload that the environment orders, and prints the peak
-// of its memory in MiB.
+// uploadChild makes the upload that childEnv orders, and prints its peak memory in MiB.
 func uploadChild() error {
 	var o uploadOrders
 	if err := json.Unmarshal([]byte(os.Getenv(childEnv)), &o); err != nil {
@@ -142,23 +141,23 @@ func uploadChild() error {
 	if string(got) != strconv.FormatInt(o.Bytes, 10) {
 		return fmt.Errorf("status %d: the API read %q bytes, want %d", resp.StatusCode, got, o.Bytes)
 	}
-	// Not getrusage's: that one is inherited from the process before exec.
+	// Not from getrusage: it includes the process before exec.
 	var kib float64
 	if _, err := fmt.Sscanf(procField("/proc/self/status", "VmHWM"), "%g kB", &kib); err != nil {
-		return fmt.Errorf("this system tells no peak of memory: %w", err)
+		return fmt.Errorf("this system does not report peak memory: %w", err)
 	}
 	fmt.Print(kib / 1024)
 	return nil
 }
 
-// measureColdStart is the time from nothing to the first authenticated answer.
+// measureColdStart measures the time until the first authenticated response.
 func measureColdStart(size scale) (*findings, error) {
 	f := &findings{
 		title: "Cold start",
 		text: fmt.Sprintf(`
-From setting a client up to its first answer: connections are made anew, to both servers, over TLS and HTTP/2, %d times in turns. "Own" is what is left of the time after
+From setting up a client to its first response, with new connections to both servers, over TLS and HTTP/2, %d times in turns. "Own" is the time less
 that of the floor in the same turn, which makes the same two requests by hand.`, size.coldRounds),
-		head: []string{"", "first answer (median)", "own (median)", "requests to AuthSec", "requests to the API", "goroutines left"},
+		head: []string{"", "first response (median)", "own (median)", "requests to AuthSec", "requests to the API", "goroutines left"},
 	}
 	contestants := append(authenticated(), peers.Named(peers.ReadyHeader)...)
 	took := map[string][]float64{}
@@ -196,13 +195,12 @@ that of the floor in the same turn, which makes the same two requests by hand.`,
 		f.row(name(p), ms(median(took[p.Name])), ms(median(difference)), fmt.Sprint(asked[p.Name]), fmt.Sprint(calls[p.Name]), fmt.Sprint(left[p.Name]))
 	}
 	f.must(asked[peers.AuthSec] == 1 && calls[peers.AuthSec] == 1, "one round trip to each server", "%d and %d", asked[peers.AuthSec], calls[peers.AuthSec])
-	f.aim(own[peers.AuthSec] < 0.005, "under 5 ms of our own", "%s", ms(own[peers.AuthSec]))
+	f.aim(own[peers.AuthSec] < 0.005, "under 5 ms own time", "%s", ms(own[peers.AuthSec]))
 	f.rank("cold start, own time", ms, own)
 	return f, nil
 }
 
-// goroutinesAbove returns how many goroutines there are more than n, once those
-// that are ending have had a second for it.
+// goroutinesAbove returns how many goroutines beyond n are left after at most a second.
 func goroutinesAbove(n int) int {
 	deadline := time.Now().Add(time.Second)
 	for runtime.NumGoroutine() > n && time.Now().Before(deadline) {
@@ -211,12 +209,12 @@ func goroutinesAbove(n int) int {
 	return max(0, runtime.NumGoroutine()-n)
 }
 
-// measureSources is what a source weighs that holds a token and is idle.
+// measureSources measures an idle source that has a token.
 func measureSources(size scale) (*findings, error) {
 	f := &findings{
 		title: "Many sources in one process",
 		text: `
-The heap that is live after a collection, for each source with a token in hand, and the goroutines that idle sources have. Each has its own token of the server's
+The live heap after a garbage collection, for each source with a token, and the goroutines of idle sources. Each source has its own token of the server's
 usual size, and all use one http.Client.`,
 		head: []string{"sources", "", "bytes a source", "goroutines"},
 	}
@@ -259,7 +257,7 @@ usual size, and all use one http.Client.`,
 
 func liveHeap() uint64 {
 	var m runtime.MemStats
-	for range 3 { // what a first collection finalizes, and pools keep, later ones free
+	for range 3 { // finalizers and pools need more than one
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&m)

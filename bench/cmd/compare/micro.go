@@ -16,15 +16,15 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// loads are the ways in which the benchmarks call what they measure.
+// loads are the ways in which the benchmarks make their calls.
 var loads = []string{"serial", "goroutines=1", "goroutines=8", "goroutines=64", "goroutines=1024"}
 
-// figures are what the rounds of one benchmark gave.
+// figures are the results of one benchmark's rounds.
 type figures struct{ ns, bytes, allocs []float64 }
 
-// runBenchmarks builds the benchmarks of a package in the folder dir and runs
-// them so many times, all of them in each round. The names are without
-// "Benchmark" and the number of processors.
+// runBenchmarks builds the benchmarks of a package in the directory dir and runs them
+// for size.microRounds rounds. The names in the result have no "Benchmark" and no number
+// of processors.
 func runBenchmarks(dir, pkg, pattern string, size scale) (map[string]*figures, error) {
 	tmp, err := os.MkdirTemp("", "authsec-compare-")
 	if err != nil {
@@ -71,7 +71,7 @@ func runBenchmarks(dir, pkg, pattern string, size scale) (map[string]*figures, e
 	return results, nil
 }
 
-// benchmarkName is the name without the number of processors.
+// benchmarkName returns the name without the number of processors.
 func benchmarkName(n benchfmt.Name) string {
 	base, parts := n.Parts()
 	name := string(base)
@@ -83,14 +83,14 @@ func benchmarkName(n benchfmt.Name) string {
 	return name
 }
 
-// contest is one benchmark's figures by peer and load.
+// contest has one benchmark's results by peer and load.
 type contest struct {
 	benchmark string
 	peers     []peers.Peer
 	figures   map[string]*figures
 }
 
-// taking are the peers that take part in a contest.
+// taking returns the peers that take part in a contest.
 func taking(part func(peers.Peer) bool) (list []peers.Peer) {
 	for _, p := range peers.All {
 		if part(p) {
@@ -123,8 +123,8 @@ func (c *contest) of(p peers.Peer, load string) *figures {
 	return c.figures[c.benchmark+"/peer="+p.Slug()+"/"+load]
 }
 
-// ratio is the greatest median ratio of authsec's time to the peer's over the
-// loads, and that load's spread.
+// ratio returns the greatest median ratio, over the loads, of authsec's time to the
+// peer's, and that load's spread.
 func (c *contest) ratio(peer string) (worst float64, shown string) {
 	a, p := peers.Peer{Name: peers.AuthSec}, peers.Peer{Name: peer}
 	for _, load := range loads {
@@ -136,7 +136,7 @@ func (c *contest) ratio(peer string) (worst float64, shown string) {
 	return worst, shown
 }
 
-// fill makes the table: a row a peer, with its ratio to base's time.
+// fill makes the table: a row for each peer, with its ratio to base's time.
 func (c *contest) fill(f *findings, base string) {
 	f.head = append([]string{"ns (median)"}, loads...)
 	f.head = append(f.head, "B", "allocs", "of "+base+"'s time, serial", "at goroutines=1024")
@@ -154,7 +154,7 @@ func (c *contest) fill(f *findings, base string) {
 	}
 }
 
-// ahead tells who was faster than authsec at any load.
+// ahead returns the peers that were faster than authsec at any load.
 func (c *contest) ahead(except ...string) []string {
 	var list []string
 	for _, p := range c.peers {
@@ -174,16 +174,16 @@ func measureRoundTrip(size scale) (*findings, error) {
 		return nil, err
 	}
 	f := &findings{title: "What a request costs", text: fmt.Sprintf(`
-RoundTrip of a GET with 4 headers over a base that answers at once, with a token of 900 bytes in hand: `+"`BenchmarkRoundTrip`"+`. Retries are on
-where a peer has them. The floor is the least that keeps the contract of http.RoundTripper: a copy of the request with a header value that
-is ready. Ratios are medians over %d rounds, with the least and the greatest; the azcore pipeline wants a request of its own type, and
-the copy for that is counted.`, size.microRounds)}
+RoundTrip of a GET with 4 headers over a base that answers at once, with a good token of 900 bytes: `+"`BenchmarkRoundTrip`"+`. Retries are on
+if a peer has them. The floor is the minimum that keeps the contract of http.RoundTripper: a copy of the request with a ready header value.
+Ratios are medians over %d rounds, with minimum and maximum. The azcore pipeline needs a request of its own type; the copy for that
+is counted.`, size.microRounds)}
 	c.fill(f, peers.OAuth2)
 	a := c.of(peers.Named(peers.AuthSec)[0], "serial")
 	toOAuth2, shown := c.ratio(peers.OAuth2)
 	f.aim(toOAuth2 <= 0.5, "at most 0.5 of x/oauth2's time", "%s", shown)
 	toFloor, shown := c.ratio(peers.ReadyHeader)
-	f.aim(toFloor <= 1.25, "at most 1.25 of the floor's", "%s", shown)
+	f.aim(toFloor <= 1.25, "at most 1.25 of the floor's time", "%s", shown)
 	f.aim(median(a.allocs) <= 3, "3 allocations", "%.0f", median(a.allocs))
 	ahead := c.ahead(peers.ReadyHeader)
 	f.aim(len(ahead) == 0, "ahead of every peer", "ahead of authsec: %s", orNone(ahead))
@@ -198,10 +198,10 @@ func measureToken(size scale) (*findings, error) {
 		return nil, err
 	}
 	f := &findings{title: "What a token costs", text: `
-The peers' caches with a good token in them: ` + "`BenchmarkToken`" + `. authsec gives each caller a copy of its own, because x/oauth2 writes into tokens that
-it is given; the others hand out one value to all. The floor is such a copy and nothing else: what it
-takes above ReuseTokenSource is the allocation and its collection, which is the price of a copy whatever makes it. "In RoundTrip" is what authsec's own Transport
-pays for the token, where nobody gets a copy: ` + "`BenchmarkTokenInRoundTrip`" + ` of the package itself, beside ReuseTokenSource in the same run.`}
+The peers' caches with a good token: ` + "`BenchmarkToken`" + `. authsec returns a copy to each caller, because x/oauth2 writes into tokens that
+it gets. The others return one value to all callers. The floor is such a copy and nothing else: the difference to ReuseTokenSource is
+the allocation and its garbage collection. "In RoundTrip" is the cost of the token in authsec's own Transport,
+which makes no copy: ` + "`BenchmarkTokenInRoundTrip`" + ` of the package itself, with ReuseTokenSource in the same run.`}
 	c.fill(f, peers.OAuth2)
 
 	dir, err := moduleDir()
@@ -238,17 +238,17 @@ pays for the token, where nobody gets a copy: ` + "`BenchmarkTokenInRoundTrip`" 
 	toOAuth2, tokenShown := c.ratio(peers.OAuth2)
 	f.aim(toOAuth2 <= 1, "Token: no slower than ReuseTokenSource", "%s", tokenShown)
 	toCopy, copyShown := c.ratio(peers.ReadyHeader)
-	f.aim(toCopy <= 1.25, "Token: at most 1.25 of the floor's, a copy and nothing else", "%s", copyShown)
+	f.aim(toCopy <= 1.25, "Token: at most 1.25 of the floor's time, which is a copy and nothing else", "%s", copyShown)
 	a := c.of(peers.Named(peers.AuthSec)[0], "serial")
 	f.aim(median(a.allocs) == 1, "Token: one allocation, the caller's copy", "%.0f", median(a.allocs))
 	f.aim(worst <= 0.5, "in RoundTrip: at most 0.5 of ReuseTokenSource's time", "%s", shown)
 	f.aim(median(serial.allocs) == 0, "in RoundTrip: no allocation", "%.0f", median(serial.allocs))
-	f.aim(flat <= 1.25, "in RoundTrip: flat as goroutines grow, within 1.25 of the time in series", "at most %.2f of it", flat)
+	f.aim(flat <= 1.25, "in RoundTrip: independent of the number of goroutines, within 1.25 of the serial time", "at most %.2f of it", flat)
 	values := map[string]float64{}
 	for _, p := range c.peers {
 		values[p.Name] = median(c.of(p, "serial").ns)
 	}
-	f.rank("Token, in series", func(v float64) string { return fmt.Sprintf("%.0f ns", v) }, values)
+	f.rank("Token, serial", func(v float64) string { return fmt.Sprintf("%.0f ns", v) }, values)
 	plot, err := c.plot("token.svg", "Token")
 	f.plots = append(f.plots, plot)
 	return f, err

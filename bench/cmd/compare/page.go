@@ -22,7 +22,7 @@ var measured = []string{
 	"github.com/golang-jwt/jwt/v5", "github.com/auth0/go-jwt-middleware/v2",
 }
 
-// writePage writes benchmarks.md and its plots into a folder.
+// writePage writes benchmarks.md and its plots into a directory.
 func writePage(docs string, all []*findings, began time.Time, took time.Duration) error {
 	if err := os.MkdirAll(docs, 0o755); err != nil {
 		return err
@@ -30,7 +30,7 @@ func writePage(docs string, all []*findings, began time.Time, took time.Duration
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Measured against the peers
 
-Written by one command, which anybody can repeat (it takes about %d minutes, and changes this page):
+This page is written by a command that takes about %d minutes:
 
 `+"```sh\ngo run -C bench ./cmd/compare\n```"+`
 
@@ -58,13 +58,13 @@ Written by one command, which anybody can repeat (it takes about %d minutes, and
 	if len(missed) > 0 {
 		fmt.Fprintf(&b, " Missed:\n\n%s\n", strings.Join(missed, "\n"))
 	}
-	b.WriteString("\nWhere a peer is ahead of authsec in this run:\n\n")
+	b.WriteString("\nWhere a peer is faster or smaller than authsec in this run:\n\n")
 	for _, f := range all {
 		for _, lost := range f.lost {
 			fmt.Fprintf(&b, "- %s\n", lost)
 		}
 	}
-	b.WriteString("\nThe machine is small and noisy: trust ratios within a table, not its nanoseconds. A range is the least and the greatest of the rounds.\n")
+	b.WriteString("\nThe machine is small and noisy: trust the ratios in a table, not its nanoseconds. A range is the minimum and the maximum of the rounds.\n")
 	for _, f := range all {
 		b.WriteString("\n" + f.markdown())
 		for _, p := range f.plots {
@@ -90,7 +90,7 @@ func modules() [][2]string {
 	return list
 }
 
-// cpu, memory and kernel are as Linux tells them; elsewhere they are not known.
+// cpu, memory and kernel read Linux's files. Elsewhere they return "unknown".
 
 func cpu() string { return procField("/proc/cpuinfo", "model name") }
 

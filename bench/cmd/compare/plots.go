@@ -19,7 +19,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Colours that are told apart with every kind of colour vision (Okabe and Ito).
+// Colours for every kind of colour vision (Okabe and Ito).
 var palette = []color.RGBA{
 	{0xD5, 0x5E, 0x00, 255}, // authsec
 	{0x00, 0x72, 0xB2, 255},
@@ -53,7 +53,7 @@ func (c *contest) plot(file, title string) (plotFile, error) {
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker = plot.ConstantTicks{{Value: 1, Label: "1"}, {Value: 8, Label: "8"}, {Value: 64, Label: "64"}, {Value: 1024, Label: "1,024"}}
 	p.Y.Tick.Marker = steps{1, 2, 5}
-	p.Legend.Left = true // its text then has room to the right, whatever font a viewer has
+	p.Legend.Left = true // so that its text has room to the right, in any font
 	p.Legend.Padding = vg.Points(2)
 	p.Add(plotter.NewGrid())
 	least, most := math.Inf(1), 0.0
@@ -106,8 +106,8 @@ func (s steps) Ticks(least, most float64) []plot.Tick {
 	return ticks
 }
 
-// plotRenewals draws the slowest request of each moment, a panel a run, with
-// the fetches marked.
+// plotRenewals draws the slowest request of each moment, a panel for each run. Vertical
+// lines are fetches.
 func plotRenewals(runs []renewal, total time.Duration) (plotFile, error) {
 	const columns = 3
 	bucket := total / 300

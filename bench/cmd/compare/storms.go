@@ -17,7 +17,7 @@ import (
 	"github.com/authsec-go/authsec/bench/peers"
 )
 
-// authenticated are the peers that make requests with a token of their own getting.
+// authenticated returns the peers that get a token and make requests with it.
 func authenticated() []peers.Peer {
 	return peers.Named(peers.AuthSec, peers.OAuth2, peers.Retryable, peers.GoogleAuth, peers.AzCore)
 }
@@ -27,12 +27,12 @@ const (
 	stormCalls   = 10 // of each client, after the revocation
 )
 
-// measureStorm is what a revocation with a new delegation costs.
+// measureStorm measures a revocation followed by a new delegation.
 func measureStorm(scale) (*findings, error) {
 	f := &findings{
 		title: "401 storm",
 		text: fmt.Sprintf(`
-%d clients have a token that is good for an hour. It is revoked, and a new one delegated; then all call at once, each %d times.`, stormClients, stormCalls),
+%d clients have a token that lives for an hour. An admin revokes it and delegates again. Then all clients make %d calls each, at the same time.`, stormClients, stormCalls),
 		head: []string{"", fmt.Sprintf("failed of the first %d", stormClients), fmt.Sprintf("failed of all %d", stormClients*stormCalls), "fetches"},
 	}
 	for _, p := range authenticated() {
@@ -64,16 +64,15 @@ func measureStorm(scale) (*findings, error) {
 	return f, nil
 }
 
-// measureOutage is what becomes of requests while the endpoint is down and the
-// token in hand still good.
+// measureOutage makes requests while the endpoint is down and the token is still good.
 func measureOutage(size scale) (*findings, error) {
 	const clients, interval, outageMargin = 16, 50 * time.Millisecond, 500 * time.Millisecond
 	early := size.outageLife / 3
 	f := &findings{
 		title: "Endpoint down, token still good",
 		text: fmt.Sprintf(`
-A token lives for %v, and whatever can be told so renews %v ahead (x/oauth2's own default is 10 s). The AuthSec server is closed once the token is in hand. %d clients go on,
-each with a call every %v, until %v before the JWT's own expiry. All peers at the same time.`, size.outageLife, early.Round(time.Millisecond), clients, interval, outageMargin),
+A token lives for %v. Peers with such an option renew it %v ahead (x/oauth2's default is 10 s). The AuthSec server stops once each peer has the token. %d clients go on
+with a call every %v, until %v before the JWT's expiry. All peers run at the same time.`, size.outageLife, early.Round(time.Millisecond), clients, interval, outageMargin),
 		head: []string{"", "requests", "failed", "first failure before expiry"},
 	}
 	type outcome struct {
@@ -88,7 +87,7 @@ each with a call every %v, until %v before the JWT's own expiry. All peers at th
 			o := &outcomes[i]
 			l := newLab(labOptions{})
 			defer l.close()
-			// A JWT's exp is in whole seconds: begin at the turn of one, so that it is not cut short.
+			// A JWT's exp has whole seconds: begin with a new second, so that nothing is lost.
 			time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 			expiry := time.Now().Truncate(time.Second).Add(size.outageLife)
 			l.Delegate(authsectest.ClientID, authsectest.Delegation{TTL: size.outageLife})
@@ -108,7 +107,7 @@ each with a call every %v, until %v before the JWT's own expiry. All peers at th
 				defer cancel()
 				return get(ctx, client, l.api.URL)
 			})
-			// What began so late that the token may have expired says nothing.
+			// Ignore requests that began so late that the token may have expired.
 			o.samples = slices.DeleteFunc(o.samples, func(s sample) bool { return s.at+s.late > o.total })
 		})
 	}
@@ -137,18 +136,18 @@ each with a call every %v, until %v before the JWT's own expiry. All peers at th
 }
 
 const (
-	serverLimit   = 100 // requests a minute from one address, as AuthSec has it
+	serverLimit   = 100 // requests a minute from one address, as at AuthSec's servers
 	burstRequests = 1000
 )
 
-// delegationContestants adds the rule by which AuthSec's own SDKs renew.
+// delegationContestants adds the renewal rule of AuthSec's own SDKs.
 func delegationContestants() []peers.Peer {
 	sdk := peers.Named(peers.OAuth2)[0]
-	sdk.Name = "x/oauth2, told to renew within 5 min of expiry"
+	sdk.Name = "x/oauth2, renewing in the last 5 min"
 	return append(authenticated(), sdk)
 }
 
-// fiveMinutes is within which AuthSec's Python and TypeScript SDKs renew.
+// fiveMinutes sets the window of AuthSec's Python and TypeScript SDKs.
 func fiveMinutes(i int, job peers.Job) peers.Job {
 	if i == len(authenticated()) {
 		job.Early = 5 * time.Minute
@@ -158,14 +157,14 @@ func fiveMinutes(i int, job peers.Job) peers.Job {
 
 const burstTitle = "A 5-minute delegation, and a burst"
 
-// measureBurst is 1,000 requests at once with a delegation for 5 minutes.
+// measureBurst makes 1,000 requests at once with a delegation of 5 minutes.
 func measureBurst(scale) (*findings, error) {
 	f := &findings{
 		title: burstTitle,
 		text: fmt.Sprintf(`
-A delegation of 5 minutes, a server that allows %d fetches a minute, and %d requests by %d clients, as fast as they go. Every peer with its own defaults;
-the last line is x/oauth2 made to renew as AuthSec's Python and TypeScript SDKs do, not these SDKs themselves.`, serverLimit, burstRequests, loadClients),
-		head: []string{"", "failed", "fetches", "of them answered 429"},
+A delegation of 5 minutes, a server that allows %d fetches a minute, and %d requests by %d clients, as fast as possible. Each peer has its own defaults.
+The last line is x/oauth2 with the renewal rule of AuthSec's Python and TypeScript SDKs, not these SDKs themselves.`, serverLimit, burstRequests, loadClients),
+		head: []string{"", "failed", "fetches", "answers of 429"},
 	}
 	for i, p := range delegationContestants() {
 		l := newLab(labOptions{})
@@ -196,13 +195,13 @@ the last line is x/oauth2 made to renew as AuthSec's Python and TypeScript SDKs 
 	return f, nil
 }
 
-// measureSpread is the same delegation and as many requests, evenly over its life.
+// measureSpread makes the same requests, evenly over the delegation's life.
 func measureSpread(size scale) (*findings, error) {
 	f := &findings{
 		title: "A 5-minute delegation, and its whole life",
 		text: fmt.Sprintf(`
-The same, with %d requests spread evenly over the delegation's %v, beside the measurements above. The server gives out the same token to its end, as AuthSec does, so
-every fetch but the first brings nothing: what is counted is how polite each is about it.`, burstRequests, size.spreadLife),
+The same, with %d requests spread evenly over the delegation's %v, during the measurements above. The server gives out the same token until it expires, as AuthSec does, so
+every fetch after the first brings nothing new. The table shows how many each peer makes.`, burstRequests, size.spreadLife),
 		head: []string{"", "failed", "fetches"},
 	}
 	type outcome struct {
@@ -226,6 +225,7 @@ every fetch but the first brings nothing: what is counted is how polite each is 
 			const clients = 4
 			total := size.spreadLife - 1500*time.Millisecond // the JWT's exp is in whole seconds
 			samples := paced(clients, clients*total/burstRequests, total, func(ctx context.Context) error { return get(ctx, client, l.api.URL) })
+			samples = slices.DeleteFunc(samples, func(s sample) bool { return s.at+s.late > total }) // the token may have expired
 			o.failed, o.fetches = failures(samples), len(l.asked())
 		})
 	}
@@ -237,23 +237,23 @@ every fetch but the first brings nothing: what is counted is how polite each is 
 		}
 		f.row(name(p), fmt.Sprint(o.failed), fmt.Sprint(o.fetches))
 		if p.Name == peers.AuthSec {
-			const most = 21 // the first, and never more than 20 in a window
+			const most = 21 // the first, and at most 20 in a window
 			f.must(o.failed == 0 && o.fetches <= most, fmt.Sprintf("0 failures, at most %d fetches", most), "%d failures, %d fetches", o.failed, o.fetches)
 		}
 	}
 	return f, nil
 }
 
-// measureFailingAPI is what an API that is short of breath does to connections.
+// measureFailingAPI counts the connections that an overloaded API causes.
 func measureFailingAPI(size scale) (*findings, error) {
 	const clients, share = 8, 20 // every 20th: 5 %
-	const page = 2 << 10         // bytes of a 503; all that retry read 4 KiB at most before they give a connection up
+	const page = 2 << 10         // bytes of a 503; the peers that retry read at most 4 KiB before they drop a connection
 	f := &findings{
 		title: "An API that answers 503 to 5 %",
 		text: fmt.Sprintf(`
-%d GETs by %d clients over TLS and HTTP/1.1, with a pool of %d connections that is full when they begin: what is counted is the connections made on top. The API answers 503, with a page of 2 KiB, to every %dth attempt, or to all attempts of every %dth request.
-Up to 4 attempts, waits of 5 to 20 ms, for all that retry. The floor is as many connections as there are with no retry layer.`, size.failingOfMany, clients, clients, share, share),
-		head: []string{"", "attempts fail: connections", "callers that saw it", "requests fail: connections", "callers that saw it"},
+%d GETs by %d clients over TLS and HTTP/1.1. The pool has %d connections and is full at the beginning; the table shows how many more are made. The API answers 503, with a page of 2 KiB, to every %dth attempt, or to all attempts of every %dth request.
+The peers that retry make up to 4 attempts, with waits of 5 to 20 ms. The floor is the number of connections without retries.`, size.failingOfMany, clients, clients, share, share),
+		head: []string{"", "attempts fail: connections", "callers that got an error", "requests fail: connections", "callers that got an error"},
 	}
 	connections := map[string][2]int64{}
 	contestants := append(authenticated(), peers.Named(peers.ReadyHeader)...)
@@ -264,7 +264,7 @@ Up to 4 attempts, waits of 5 to 20 ms, for all that retry. The floor is as many 
 			var n, arrived atomic.Int64
 			full := make(chan struct{})
 			l := newLab(labOptions{http1: true, next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path == "/fill" { // the pool: so many requests at once need as many connections
+				if r.URL.Path == "/fill" { // the pool: parallel requests need one connection each
 					if arrived.Add(1) == clients {
 						close(full)
 					}
@@ -291,7 +291,7 @@ Up to 4 attempts, waits of 5 to 20 ms, for all that retry. The floor is as many 
 			client := &http.Client{Transport: rt}
 			call := func(url string) error { return get(context.Background(), client, url) }
 			if together(clients, func(int) error { return call(l.api.URL + "/fill") }) > 0 {
-				return nil, fmt.Errorf("%s: a call failed before any was meant to", p.Name)
+				return nil, fmt.Errorf("%s: a call failed too early", p.Name)
 			}
 			before := l.connections.Load()
 			var turn, seen atomic.Int64
@@ -318,6 +318,6 @@ Up to 4 attempts, waits of 5 to 20 ms, for all that retry. The floor is as many 
 		f.row(cells...)
 	}
 	a, floor := connections[peers.AuthSec], connections[peers.ReadyHeader]
-	f.must(a[0] <= floor[0] && a[1] <= floor[1], "as many connections as with no retry layer", "%d and %d, against %d and %d", a[0], a[1], floor[0], floor[1])
+	f.must(a[0] <= floor[0] && a[1] <= floor[1], "no more connections than without retries", "%d and %d, against %d and %d", a[0], a[1], floor[0], floor[1])
 	return f, nil
 }

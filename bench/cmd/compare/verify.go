@@ -9,7 +9,7 @@ import (
 	"github.com/authsec-go/authsec/bench/peers"
 )
 
-// measureVerify is the other end: what an API pays for a request's token.
+// measureVerify measures the other side: what a request's token costs an API.
 func measureVerify(size scale) (*findings, error) {
 	var list []peers.Peer
 	for _, v := range peers.Verifiers {
@@ -20,10 +20,10 @@ func measureVerify(size scale) (*findings, error) {
 		return nil, err
 	}
 	f := &findings{title: "What verifying a token costs an API", text: fmt.Sprintf(`
-One request with a good token, of 3 permissions and signed with RS256 and 2048 bits, through a handler that verifies it and one that looks for a
-permission in its claims: `+"`BenchmarkVerify`"+`. All have the key in hand, and judge signature, algorithm, issuer, audience and times. verify
-does so for any of its tenants, and refuses names that occur twice and spellings that base64url has not; golang-jwt is called in the least
-handler that its users write. Most of the time is the RSA signature's. Ratios are medians over %d rounds.`, size.microRounds)}
+One request with a good token, with 3 permissions and signed with RS256 and 2048 bits, through a handler that verifies it and one that looks for a
+permission in its claims: `+"`BenchmarkVerify`"+`. All have the key, and check signature, algorithm, issuer, audience and times. verify
+does so for each of its tenants, and also rejects duplicate names and base64url that is not canonical. golang-jwt runs in the smallest
+handler that its users write. Most of the time is spent on the RSA signature. Ratios are medians over %d rounds.`, size.microRounds)}
 	c.fill(f, peers.JWT)
 	toJWT, shown := c.ratio(peers.JWT)
 	f.aim(toJWT <= 1.1, "at most 1.1 of golang-jwt's time", "%s", shown)
@@ -31,7 +31,7 @@ handler that its users write. Most of the time is the RSA signature's. Ratios ar
 	for _, p := range c.peers {
 		values[p.Name] = median(c.of(p, "serial").ns)
 	}
-	f.rank("verifying, in series", func(v float64) string { return fmt.Sprintf("%.0f ns", v) }, values)
+	f.rank("verifying, serial", func(v float64) string { return fmt.Sprintf("%.0f ns", v) }, values)
 	plot, err := c.plot("verify.svg", "Verify")
 	f.plots = append(f.plots, plot)
 	return f, err

@@ -19,11 +19,11 @@ import (
 
 const (
 	readyTime = time.Minute      // for agents to get ready
-	endTime   = 20 * time.Second // for them to end once they are told to
+	endTime   = 20 * time.Second // for them to end
 )
 
-// herd is a number of agents with the same job, each a process of its own. It is
-// for one goroutine.
+// herd is a group of agents with the same job, each in its own process. It is for one
+// goroutine.
 type herd struct {
 	agents  []*process
 	reports chan report
@@ -31,33 +31,33 @@ type herd struct {
 	running sync.WaitGroup     // their readers
 }
 
-// process is one agent, as far as it has reported.
+// process is one agent, and what it has reported.
 type process struct {
 	pid      int
 	in       io.WriteCloser
 	ready    bool
 	tokens   []token
 	failures []time.Time
-	failure  string // the last
+	failure  string // the last one's error
 	end      *agent.End
 	exited   bool
 }
 
-// token is one that an agent has got.
+// token is a token that an agent got.
 type token struct {
 	at   time.Time
 	hash string
 }
 
-// report is what an agent says, or that it has exited.
+// report is an agent's report, or says that the agent has exited.
 type report struct {
 	from *process
 	agent.Report
 	exited bool
-	err    error // with exited: what it died of; nil: it ended as it should
+	err    error // with exited: why it failed; nil: it did not
 }
 
-// newHerd starts n agents, and waits until all are ready to begin.
+// newHerd starts n agents, and waits until all are ready.
 func newHerd(ctx context.Context, n int, job agent.Job) (_ *herd, err error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -110,7 +110,7 @@ func (h *herd) add(ctx context.Context, program string, job []byte) error {
 	p := &process{pid: cmd.Process.Pid, in: in}
 	h.agents = append(h.agents, p)
 	h.running.Go(func() {
-		tell := func(r report) {
+		send := func(r report) {
 			r.from = p
 			select {
 			case h.reports <- r:
@@ -122,21 +122,21 @@ func (h *herd) add(ctx context.Context, program string, job []byte) error {
 			if err := lines.Decode(&r); err != nil {
 				break
 			}
-			tell(report{Report: r})
+			send(report{Report: r})
 		}
-		io.Copy(io.Discard, out) // after an error that is not its end
+		io.Copy(io.Discard, out) // after malformed JSON
 		err := cmd.Wait()
 		if err != nil {
 			err = fmt.Errorf("agent %d: %w: %s", p.pid, err, strings.TrimSpace(complaint.String()))
 		}
-		tell(report{exited: true, err: err})
+		send(report{exited: true, err: err})
 	})
 	_, err = in.Write(job)
 	return err
 }
 
-// listen takes what the agents report until done holds for all of them, or the
-// moment has come; a nil done never holds. Its error is of an agent that died.
+// listen takes the agents' reports until done is true for all of them, or until the
+// moment until. A nil done is never true. Its error is that of an agent that failed.
 func (h *herd) listen(ctx context.Context, until time.Time, done func(*process) bool) error {
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
@@ -169,7 +169,7 @@ func (p *process) take(r report) error {
 	case r.exited:
 		p.exited = true
 		if r.err == nil && p.end == nil {
-			r.err = fmt.Errorf("agent %d ended before it was told to", p.pid)
+			r.err = fmt.Errorf("agent %d ended too early", p.pid)
 		}
 		return r.err
 	case r.Ready:
@@ -184,8 +184,8 @@ func (p *process) take(r report) error {
 	return nil
 }
 
-// tell writes one line to all agents.
-func (h *herd) tell(v any) error {
+// order writes one line to all agents.
+func (h *herd) order(v any) error {
 	line, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -198,9 +198,9 @@ func (h *herd) tell(v any) error {
 	return nil
 }
 
-// end has the agents end, and waits for it.
+// end makes the agents end, and waits for it.
 func (h *herd) end(ctx context.Context) error {
-	if err := h.tell("end"); err != nil {
+	if err := h.order("end"); err != nil {
 		return err
 	}
 	if err := h.listen(ctx, time.Now().Add(endTime), func(p *process) bool { return p.exited }); err != nil {
@@ -214,7 +214,7 @@ func (h *herd) end(ctx context.Context) error {
 	return nil
 }
 
-// close kills the agents that are left, and waits until none is.
+// close kills the agents that still run, and waits for their end.
 func (h *herd) close() {
 	h.cancel()
 	h.running.Wait()

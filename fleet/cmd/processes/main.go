@@ -1,15 +1,14 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command processes measures a fleet of real processes, which all want the same
-// agent's token at once, with and without a cache that they share:
+// Command processes measures a fleet of real processes that all ask for the same
+// agent's token at once, with and without a shared cache:
 //
-//	go run -C fleet ./cmd/processes           # prints, and writes its part of docs/fleet.md
-//	go run -C fleet ./cmd/processes -quick    # a small fleet and a fast limit, below 40 s
+//	go run -C fleet ./cmd/processes           # prints, and writes its section of docs/fleet.md
+//	go run -C fleet ./cmd/processes -quick    # a small fleet and a short limit, under 40 s
 //
-// The AuthSec server is real, on loopback, and allows as many requests a minute
-// as the real ones do. So is the Redis server: redis-server must be on PATH. The
-// command fails if an aim is missed.
+// The AuthSec server is a test server on loopback, with the real servers' limit. Redis
+// is a real one: redis-server must be on PATH. The command fails if an aim is missed.
 package main
 
 import (
@@ -32,7 +31,7 @@ var (
 	quick = scale{agents: 20, limit: 10, window: 5 * time.Second, life: 8 * time.Second, renewals: 1, together: true}
 )
 
-// allTime is how long the command may take.
+// allTime is how long the command may take at most.
 const allTime = 8 * time.Minute
 
 func main() {
@@ -41,8 +40,8 @@ func main() {
 	}
 	n := flag.Int("n", 0, "how many `processes` a fleet has (default 200, with -quick 20, and no more)")
 	only := flag.String("only", "", "measure only the peers whose names this regular `expression` matches")
-	isQuick := flag.Bool("quick", false, "see that everything works, in less than 40 s")
-	page := flag.String("page", "", "the `file` to write into, between its markers (default ../docs/fleet.md, but with -n, -only and -quick none)")
+	isQuick := flag.Bool("quick", false, "check that everything works, in under 40 s")
+	page := flag.String("page", "", "the `file` whose section is written (default ../docs/fleet.md, but with -n, -only and -quick none)")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "processes: unexpected argument %q\n", flag.Arg(0))
@@ -56,7 +55,7 @@ func main() {
 		*page = "../docs/fleet.md"
 	}
 	if *n < 0 || *n > size.agents {
-		fmt.Fprintf(os.Stderr, "processes: -n %d is not from 1 to %d: more than twice the server's limit take more than two of its windows\n", *n, size.agents)
+		fmt.Fprintf(os.Stderr, "processes: -n %d is not from 1 to %d: with more processes than twice the server's limit, a start takes more than two of its windows\n", *n, size.agents)
 		os.Exit(2)
 	}
 	if *n > 0 {
@@ -73,8 +72,8 @@ func main() {
 	}
 }
 
-// run measures the peers that only matches, prints what it finds, and writes it
-// into page unless that is "".
+// run measures the peers that only matches, prints the results, and writes them to
+// page unless that is "".
 func run(ctx context.Context, size scale, only, page string) error {
 	pattern, err := regexp.Compile(only)
 	if err != nil {
@@ -104,9 +103,9 @@ func run(ctx context.Context, size scale, only, page string) error {
 	return errors.Join(missed...)
 }
 
-// measureAll measures the peers that share a cache one after the other, and then
-// the rest at once: those are held up by their server, of which each has its own,
-// and not by the machine.
+// measureAll measures the peers that share a cache one after the other, and then all
+// others at once. Those wait for their server, of which each has its own, and hardly
+// use the machine.
 func (s scale) measureAll(ctx context.Context, contests []contest) ([]*outcome, error) {
 	outcomes := make([]*outcome, len(contests))
 	all, ctx := errgroup.WithContext(ctx)

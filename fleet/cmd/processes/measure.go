@@ -17,42 +17,41 @@ import (
 )
 
 const (
-	// notice is how long after they are told the agents begin, all at once.
+	// notice is how long after their order the agents begin, all at once.
 	notice = 300 * time.Millisecond
 
-	// lead is how long before renewals may begin the admin delegates anew. It is
-	// over a second, because exp is in whole seconds, so that they may begin a second sooner.
+	// lead is how long before renewals may begin the admin delegates again. It is over
+	// a second, because exp is in whole seconds: they may begin a second earlier.
 	lead = 1500 * time.Millisecond
 
-	// spare is what a peer may take longer than it should, before its measurement
-	// is broken off.
+	// spare is how much longer than planned a measurement may take before it is aborted.
 	spare = 30 * time.Second
 )
 
-// scale is how large and how fast a fleet is.
+// scale is the size and the speed of a measurement.
 type scale struct {
 	agents   int
 	limit    int           // requests that the server allows
-	window   time.Duration // in so long
-	life     time.Duration // of a shared token before its renewal
+	window   time.Duration // within this time
+	life     time.Duration // how long after its delegation a shared token is renewed
 	renewals int           // of a shared token
-	together bool          // all peers are measured at once
+	together bool          // all peers are measured at the same time
 }
 
-// contest is what one peer is measured in.
+// contest is one peer's measurement.
 type contest struct {
 	peer     string
 	renewals int
 	early    time.Duration // how long before a token's expiry its renewal may begin
-	life     time.Duration // of a token before that
-	settle   time.Duration // after the last delegation all have its token
+	life     time.Duration // of a token until then
+	settle   time.Duration // how long after the last delegation all have its token
 	shares   bool          // the agents share a cache
 }
 
-// contests are the peers with what gives each of them the best it can do: those
-// that share nothing have the token renewed when the server's limit has
-// recovered from the start, and authsec has it early enough that a moment drawn
-// in the first half of that time does not exceed the limit.
+// contests are the peers, each with the settings that suit it best. Those that share
+// nothing renew the token when the server's limit has recovered from the start.
+// authsec does so early enough that random moments in the first half of the window
+// stay below the limit.
 func (s scale) contests() []contest {
 	alone := 2*s.window + s.window/10 + 2*time.Second
 	return []contest{
@@ -64,32 +63,32 @@ func (s scale) contests() []contest {
 	}
 }
 
-// phase is a part of a measurement: what came of one delegation.
+// phase is the part of a measurement that belongs to one delegation.
 type phase struct {
-	given, refused, other int // answers of the server: 200, 429, and others
+	given, limited, other int // the server's answers: 200, 429, and others
 	holders               int // agents that had its token
 }
 
-// outcome is what was measured.
+// outcome is a measurement's result.
 type outcome struct {
 	contest
 	size      scale
 	all       time.Duration // from the beginning until all had a token
 	spread    time.Duration // from the server's first good answer until then
-	without   int           // agents that never had one
+	without   int           // agents that never had a token
 	phases    []phase       // the start, and each renewal
-	back      int           // times an agent had an older token than before
+	back      int           // times that an agent got an older token than before
 	failures  int           // calls that failed
-	failure   string        // the last of them
-	longest   time.Duration // for which an agent wanted a token and had none
-	exceeded  int           // windows in which the server refused requests
-	exceedRow int           // of them in a row at most
+	failure   string        // the last one's error
+	longest   time.Duration // the longest time that an agent had no token
+	exceeded  int           // windows in which the server answered 429
+	exceedRow int           // the most of them in a row
 
 	cacheFailures uint64 // uses of the cache that failed
-	cacheError    string // the last of them
+	cacheError    string // of the last of them
 }
 
-// measure has a fleet go through a start and its renewals.
+// measure runs a fleet through a start and its renewals.
 func (s scale) measure(ctx context.Context, c contest) (*outcome, error) {
 	whole := notice + time.Duration(c.renewals)*c.life + c.settle + 2*spare
 	ctx, cancel := context.WithTimeout(ctx, whole)
@@ -126,7 +125,7 @@ func (s scale) measure(ctx context.Context, c contest) (*outcome, error) {
 	var hashes []string
 	delegate := func() {
 		ttl := c.life + c.early
-		if len(delegated) == c.renewals { // the last: the first to have it are not to renew it before the others have it
+		if len(delegated) == c.renewals { // the last: no agent renews it before all have it
 			ttl += c.settle
 		}
 		delegated = append(delegated, time.Now())
@@ -134,7 +133,7 @@ func (s scale) measure(ctx context.Context, c contest) (*outcome, error) {
 	}
 	delegate()
 	begin := time.Now().Add(notice)
-	if err := h.tell(begin); err != nil {
+	if err := h.order(begin); err != nil {
 		return nil, err
 	}
 	for k := range c.renewals {
@@ -157,7 +156,7 @@ func (s scale) measure(ctx context.Context, c contest) (*outcome, error) {
 	return s.judge(c, h.agents, srv.asked(), begin, delegated, hashes)
 }
 
-// judge makes an outcome of what the agents have reported and the server was asked.
+// judge makes an outcome of the agents' reports and the server's requests.
 func (s scale) judge(c contest, agents []*process, asked []request, begin time.Time, delegated []time.Time, hashes []string) (*outcome, error) {
 	o := &outcome{contest: c, size: s, phases: make([]phase, len(delegated))}
 	for k, p := range o.phases {
@@ -166,8 +165,8 @@ func (s scale) judge(c contest, agents []*process, asked []request, begin time.T
 			to = delegated[k+1]
 		}
 		part := between(asked, delegated[k], to)
-		p.given, p.refused = count(part, http.StatusOK), count(part, http.StatusTooManyRequests)
-		p.other = len(part) - p.given - p.refused
+		p.given, p.limited = count(part, http.StatusOK), count(part, http.StatusTooManyRequests)
+		p.other = len(part) - p.given - p.limited
 		o.phases[k] = p
 	}
 	var last time.Time // when the last agent had its first token

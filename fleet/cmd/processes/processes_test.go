@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestFleets holds authsec to its aims, and sees that there is something in them:
-// the others miss them.
+// TestFleets checks authsec's aims. The other peers must miss them, or the aims would
+// prove nothing.
 func TestFleets(t *testing.T) {
 	small := scale{agents: 10, limit: 5, window: time.Second, life: 4 * time.Second, renewals: 1, together: true}
 	contests := small.contests()
@@ -70,7 +70,7 @@ func TestFleets(t *testing.T) {
 	}
 }
 
-// TestAgentsEnd sees that agents end in each of the ways in which they should.
+// TestAgentsEnd checks that agents end at an order, with their input, and in time.
 func TestAgentsEnd(t *testing.T) {
 	srv := newServer(1, time.Minute) // so that calls wait
 	defer srv.close()
@@ -78,17 +78,17 @@ func TestAgentsEnd(t *testing.T) {
 		name  string
 		limit time.Duration
 		end   func(h *herd) error
-		want  string // in what they die of; "": nothing
+		want  string // in their error; "": none
 	}{
-		{"when they are told to", time.Minute, func(h *herd) error { return h.tell("end") }, ""},
-		{"with their input", time.Minute, func(h *herd) error {
+		{"at the order", time.Minute, func(h *herd) error { return h.order("end") }, ""},
+		{"when their input ends", time.Minute, func(h *herd) error {
 			var faults []error
 			for _, p := range h.agents {
 				faults = append(faults, p.in.Close())
 			}
 			return errors.Join(faults...)
-		}, "the process that started it is gone"},
-		{"when their time is over", time.Second, func(*herd) error { return nil }, "it was not told to end within 1s"},
+		}, "the process that started it has ended"},
+		{"when their time is up", time.Second, func(*herd) error { return nil }, "no order to end came within 1s"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h, err := newHerd(t.Context(), 3, agent.Job{Peer: agent.Alone, BaseURL: srv.http.URL, Limit: tc.limit})
@@ -96,7 +96,7 @@ func TestAgentsEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer h.close()
-			if err := h.tell(time.Now()); err != nil {
+			if err := h.order(time.Now()); err != nil {
 				t.Fatal(err)
 			}
 			if err := tc.end(h); err != nil {
@@ -108,7 +108,7 @@ func TestAgentsEnd(t *testing.T) {
 					if r.exited {
 						ended++
 						if tc.want == "" && r.err != nil || tc.want != "" && (r.err == nil || !strings.Contains(r.err.Error(), tc.want)) {
-							t.Errorf("an agent died of %v, want %q", r.err, tc.want)
+							t.Errorf("an agent failed with %v, want %q", r.err, tc.want)
 						}
 					}
 				case <-time.After(endTime):
@@ -119,11 +119,11 @@ func TestAgentsEnd(t *testing.T) {
 	}
 }
 
-// parentEnv has this program be a parent whose children TestParentIsKilled looks for.
+// parentEnv, if it is set, makes this program a parent for TestParentIsKilled.
 const parentEnv = "AUTHSEC_FLEET_PARENT"
 
-// parent starts agents, and a Redis server if there is one, prints their process
-// IDs, and waits to be killed.
+// parent starts agents, and Redis if it is installed. It prints their process IDs and
+// waits to be killed.
 func parent() {
 	ctx := context.Background()
 	h, err := newHerd(ctx, 3, agent.Job{Peer: agent.Alone, BaseURL: "http://127.0.0.1:1", Limit: time.Minute})
@@ -142,7 +142,7 @@ func parent() {
 	h.listen(ctx, time.Now().Add(time.Minute), nil)
 }
 
-// TestParentIsKilled sees that no process is left behind.
+// TestParentIsKilled checks that no child outlives a parent that is killed.
 func TestParentIsKilled(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("processes are tied to their parent on Linux alone")
@@ -152,7 +152,7 @@ func TestParentIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program)
-	cmd.Env = append(os.Environ(), parentEnv+"=1", "TMPDIR="+t.TempDir()) // which nobody else would clear away
+	cmd.Env = append(os.Environ(), parentEnv+"=1", "TMPDIR="+t.TempDir()) // a killed parent removes no directory
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +184,7 @@ func TestParentIsKilled(t *testing.T) {
 	}
 }
 
-// lives reports whether a process is there, and not just waited for by its parent.
+// lives reports whether a process runs. A zombie does not.
 func lives(pid string) bool {
 	stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
 	_, state, _ := strings.Cut(string(stat), ") ")
@@ -207,7 +207,7 @@ func TestWindows(t *testing.T) {
 		{"one", []request{at(0, 200), at(9.9, 429), at(10, 200)}, 1, 1},
 		{"two in a row", []request{at(0, 200), at(9.9, 429), at(10, 200), at(11, 429), at(25, 200)}, 2, 2},
 		{"two apart", []request{at(0, 200), at(1, 429), at(10, 200), at(19.9, 200), at(20, 200), at(21, 429)}, 2, 1},
-		{"a refusal begins none", []request{at(0, 200), at(10, 429), at(10.1, 200)}, 1, 1},
+		{"a 429 begins none", []request{at(0, 200), at(10, 429), at(10.1, 200)}, 1, 1},
 		{"the second begins late", []request{at(0, 200), at(15, 200), at(24, 429)}, 1, 1},
 	} {
 		if exceeded, row := windows(tc.list, length); exceeded != tc.exceeded || row != tc.row {
@@ -216,23 +216,23 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// TestAimsAreMissed sees that each aim can be.
+// TestAimsAreMissed checks that each aim can be missed.
 func TestAimsAreMissed(t *testing.T) {
 	for _, tc := range []struct {
 		want  string
 		spoil func(o *outcome)
 	}{
 		{"no failed call", func(o *outcome) { o.failures = 1 }},
-		{"none goes back", func(o *outcome) { o.back = 1 }},
+		{"no agent gets an older token", func(o *outcome) { o.back = 1 }},
 		{"all have the last", func(o *outcome) { o.phases[1].holders = 9 }},
 		{"one request", func(o *outcome) { o.phases[0].given = 2 }},
 		{"one request", func(o *outcome) { o.phases[1].given = 0 }},
-		{"one request", func(o *outcome) { o.phases[1].refused = 1 }},
+		{"one request", func(o *outcome) { o.phases[1].limited = 1 }},
 		{"one request", func(o *outcome) { o.phases[1].other = 1 }},
 		{"within 2s", func(o *outcome) { o.spread = maxSpread + 1 }},
 		{"within 2s", func(o *outcome) { o.without = 1 }},
-		{"refused twice", func(o *outcome) { o.shares, o.phases[0].refused = false, 6 }},
-		{"twice in a row", func(o *outcome) { o.shares, o.exceedRow = false, 2 }},
+		{"no process gets two 429s", func(o *outcome) { o.shares, o.phases[0].limited = false, 6 }},
+		{"two windows in a row", func(o *outcome) { o.shares, o.exceedRow = false, 2 }},
 	} {
 		o := &outcome{
 			contest: contest{peer: agent.ByRedis, shares: true}, size: scale{agents: 10, limit: 5},
@@ -240,18 +240,18 @@ func TestAimsAreMissed(t *testing.T) {
 		}
 		for _, a := range o.aims() {
 			if !a.met {
-				t.Errorf("unspoilt: %s is missed", a.want)
+				t.Errorf("%s is missed before it was spoilt", a.want)
 			}
 		}
 		tc.spoil(o)
 		missed := slices.ContainsFunc(o.aims(), func(a aim) bool { return !a.met && strings.Contains(a.want, tc.want) })
 		if !missed {
-			t.Errorf("%s: met, though it was spoilt", tc.want)
+			t.Errorf("%s is met after it was spoilt", tc.want)
 		}
 	}
 }
 
-// TestJudge sees that an outcome tells what the agents reported.
+// TestJudge checks that an outcome has what the agents reported.
 func TestJudge(t *testing.T) {
 	begin := time.Now().Add(-time.Hour)
 	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
@@ -270,7 +270,7 @@ func TestJudge(t *testing.T) {
 	}
 	want := &outcome{
 		size: size, all: 12 * time.Second, spread: 11 * time.Second,
-		phases:   []phase{{given: 1, refused: 1, other: 1, holders: 2}, {given: 1, holders: 3}},
+		phases:   []phase{{given: 1, limited: 1, other: 1, holders: 2}, {given: 1, holders: 3}},
 		failures: 1, failure: "why", longest: 3, back: 1, exceeded: 1, exceedRow: 1,
 	}
 	if !reflect.DeepEqual(o, want) {

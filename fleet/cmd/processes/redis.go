@@ -15,21 +15,21 @@ import (
 	"time"
 )
 
-var errNoRedis = errors.New("redis-server is not on PATH: install it (Debian: redis-server), or measure the others alone with -only")
+var errNoRedis = errors.New("redis-server is not on PATH: install it (Debian: redis-server), or measure only the others with -only")
 
 // redisStart is how long a Redis server may take to start.
 const redisStart = 10 * time.Second
 
-// redisServer is a Redis server that keeps nothing.
+// redisServer is a Redis server without persistence.
 type redisServer struct {
 	socket string
 	pid    int
 	dir    string
 	kill   context.CancelFunc
-	exited chan struct{} // closed when it has
+	exited chan struct{} // closed when the process has ended
 }
 
-// startRedis starts a Redis server, which lasts until stop is called.
+// startRedis starts a Redis server, which runs until stop is called.
 func startRedis(ctx context.Context) (*redisServer, error) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -74,7 +74,7 @@ func startRedis(ctx context.Context) (*redisServer, error) {
 	}
 }
 
-// stop kills the server, waits for its end, and removes its folder.
+// stop kills the server, waits for its end, and removes its directory.
 func (s *redisServer) stop() {
 	s.kill()
 	<-s.exited

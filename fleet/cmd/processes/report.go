@@ -15,22 +15,22 @@ import (
 	"github.com/authsec-go/authsec/fleet/internal/agent"
 )
 
-// What stands before and after the section in a page.
+// The marks before and after the section in a page.
 const (
 	beginMark = "<!-- processes -->"
 	endMark   = "<!-- /processes -->"
 )
 
-// maxSpread is how long after the server's first good answer all are to have it.
+// maxSpread is how long after the server's first 200 all must have the token.
 const maxSpread = 2 * time.Second
 
-// aim is what was wanted of a peer, and whether it was so.
+// aim is what a peer must do, and whether it did.
 type aim struct {
 	want, got string
 	met       bool
 }
 
-// aims are what is wanted of authsec. Of others nothing is.
+// aims returns the aims for authsec. There are none for the others.
 func (o *outcome) aims() []aim {
 	if o.peer == agent.OAuth2 || o.peer == agent.Loop {
 		return nil
@@ -42,33 +42,33 @@ func (o *outcome) aims() []aim {
 	}
 	all := []aim{
 		{"no failed call", failed, o.failures == 0},
-		{"none goes back to an older token", fmt.Sprint(o.back), o.back == 0},
+		{"no agent gets an older token again", fmt.Sprint(o.back), o.back == 0},
 		{"all have the last delegation's token", fmt.Sprintf("%d of %d", last.holders, o.size.agents), last.holders == o.size.agents},
 	}
 	if !o.shares {
 		unavoidable := max(0, o.size.agents-o.size.limit)
 		return append(all,
-			aim{"at the start none refused twice", fmt.Sprintf("%d refusals", o.phases[0].refused), o.phases[0].refused <= unavoidable},
-			aim{"the limit never exceeded twice in a row", fmt.Sprintf("%d in a row", o.exceedRow), o.exceedRow < 2},
+			aim{"at the start no process gets two 429s", fmt.Sprintf("%d in all", o.phases[0].limited), o.phases[0].limited <= unavoidable},
+			aim{"the limit is never exceeded in two windows in a row", fmt.Sprintf("%d in a row", o.exceedRow), o.exceedRow < 2},
 		)
 	}
 	once := true
 	for _, p := range o.phases {
-		once = once && p.given == 1 && p.refused == 0 && p.other == 0
+		once = once && p.given == 1 && p.limited == 0 && p.other == 0
 	}
 	return append(all,
 		aim{"one request at the start and one at each renewal", o.requests(0) + ", then " + o.renewed(), once},
-		aim{fmt.Sprintf("all have it within %v of the server's first answer", maxSpread),
+		aim{fmt.Sprintf("all have it within %v of the server's first 200", maxSpread),
 			fmt.Sprintf("%v, and %d without one", o.spread.Round(time.Millisecond), o.without), o.without == 0 && o.spread <= maxSpread},
 	)
 }
 
-// requests tells what the server was asked in a phase, by its answers.
+// requests describes a phase's requests by their answers.
 func (o *outcome) requests(k int) string {
 	p := o.phases[k]
 	s := fmt.Sprint(p.given)
-	if p.refused > 0 {
-		s += fmt.Sprintf(" and %d refused", p.refused)
+	if p.limited > 0 {
+		s += fmt.Sprintf(" and %d × 429", p.limited)
 	}
 	if p.other > 0 {
 		s += fmt.Sprintf(" and %d others", p.other)
@@ -76,7 +76,7 @@ func (o *outcome) requests(k int) string {
 	return s
 }
 
-// renewed is requests for each renewal.
+// renewed describes the requests of each renewal.
 func (o *outcome) renewed() string {
 	var list []string
 	for k := 1; k < len(o.phases); k++ {
@@ -85,7 +85,7 @@ func (o *outcome) renewed() string {
 	return strings.Join(list, "; ")
 }
 
-// section tells what was found.
+// section writes the results.
 func section(outcomes []*outcome, began time.Time, took time.Duration) string {
 	var b strings.Builder
 	if len(outcomes) == 0 {
@@ -94,17 +94,16 @@ func section(outcomes []*outcome, began time.Time, took time.Duration) string {
 	s := outcomes[0].size
 	fmt.Fprintf(&b, `## Real processes
 
-Written by one command, which anybody can repeat. It takes about %d minutes, changes this section, and needs redis-server:
+This section is written by a command that takes about %d minutes and needs redis-server:
 
 `+"```sh\ngo run -C fleet ./cmd/processes\n```"+`
 
-Measured %s on %d cores, %s/%s, %s. %d processes for each line, all of one agent and on one machine, begin at
-the same moment. From then on they ask for their token each 50 ms, with no deadline, and a second later after a call that failed. The plain loop
-is what one writes by hand: it asks the server when it has no token, or an expired one; x/oauth2 is ReuseTokenSourceWithExpiry over the same
-request. The server is on loopback and allows %d requests in %v from one address. The admin delegates anew
-shortly before renewals may begin.
+Measured %s on %d cores, %s/%s, %s. For each line, %d processes of one agent begin at the same moment on one machine. Each asks for its
+token every 50 ms, and 1 s after a failed call. authsec's calls have a deadline far away, so that they wait out a 429. The plain loop is hand-written:
+it asks the server if it has no token or an expired one. x/oauth2 is ReuseTokenSourceWithExpiry over the same request. The server is on loopback and
+allows %d requests in %v from one address. The admin delegates again shortly before renewals may begin.
 
-| | all had the token after | after the server's first answer | requests at the start | at each renewal | failed calls | longest without a token | windows over the limit | in a row |
+| | all had the token after | after the server's first 200 | requests at the start | at each renewal | failed calls | longest time without a token | windows over the limit | in a row |
 |---|---|---|---|---|---|---|---|---|
 `, int(took.Minutes()+1), began.UTC().Format("2006-01-02 15:04 UTC"), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), s.agents, s.limit, s.window)
 	for _, o := range outcomes {
@@ -119,11 +118,11 @@ shortly before renewals may begin.
 			name, all, spread, o.requests(0), o.renewed(), o.failures, seconds(o.longest), o.exceeded, o.exceedRow)
 	}
 	b.WriteString(`
-Without a cache, a process of authsec that was refused asks again after one to two windows, once. Loops that ask each second have the token sooner,
-and are refused all the while, as is everybody else behind their address.
+Without a cache, a process of authsec that got a 429 asks again once, after one to two windows. Loops that ask every second have the token sooner.
+Until then they get 429s, and so does everybody else behind their address.
 
-When renewals may begin was chosen to suit each: with a cache soon; without one when the limit has recovered from the start, and for authsec
-early enough that what the processes draw at random stays below the limit.
+Renewals begin at a time that suits each: soon with a cache; without one when the limit has recovered from the start, and for authsec so early that
+the random moments of the processes stay below the limit.
 
 `)
 	for _, o := range outcomes {
@@ -146,7 +145,7 @@ early enough that what the processes draw at random stays below the limit.
 	return b.String()
 }
 
-// seconds writes a duration in seconds, or in milliseconds if it is short.
+// seconds writes a duration in seconds, or in milliseconds if it is under a second.
 func seconds(d time.Duration) string {
 	if d > 0 && d < time.Second {
 		return fmt.Sprintf("%d ms", d.Milliseconds())
@@ -154,12 +153,12 @@ func seconds(d time.Duration) string {
 	return fmt.Sprintf("%.3g s", d.Seconds())
 }
 
-// writeInto puts text between the marks of a page. A page that does not exist is
-// left alone: the text has been printed.
+// writeInto writes text between the marks of a page. A missing page is no error: the
+// text was printed.
 func writeInto(page, text string) error {
 	old, err := os.ReadFile(page)
 	if errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(os.Stderr, "%s does not exist: nothing is written\n", page)
+		fmt.Fprintf(os.Stderr, "%s does not exist: it is not written\n", page)
 		return nil
 	}
 	if err != nil {

@@ -13,12 +13,12 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// server is an AuthSec server on loopback that keeps account of its requests.
+// server is an AuthSec test server on loopback that records its requests.
 type server struct {
 	*authsectest.Server
 	http *httptest.Server
 
-	mu       sync.Mutex // guards requests, and has them answered one at a time
+	mu       sync.Mutex // guards requests; held for each request, so that they are answered one at a time
 	requests []request  // in the order in which the limit counts them
 }
 
@@ -28,7 +28,7 @@ type request struct {
 	status         int
 }
 
-// newServer starts a server that allows so many requests a window.
+// newServer starts a server that allows limit requests in a window.
 func newServer(limit int, window time.Duration) *server {
 	s := &server{Server: authsectest.NewInMemoryServer()}
 	s.LimitRate(limit, window)
@@ -46,14 +46,14 @@ func newServer(limit int, window time.Duration) *server {
 
 func (s *server) close() { s.http.Close() }
 
-// asked returns the requests so far, in their order.
+// asked returns the requests so far, in order.
 func (s *server) asked() []request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// noter notes an answer's status.
+// noter records an answer's status.
 type noter struct {
 	http.ResponseWriter
 	status int
@@ -64,7 +64,7 @@ func (n *noter) WriteHeader(status int) {
 	n.ResponseWriter.WriteHeader(status)
 }
 
-// between are the requests that came from one moment on and before another.
+// between returns the requests that came in [from, to).
 func between(list []request, from, to time.Time) []request {
 	var part []request
 	for _, r := range list {
@@ -75,7 +75,7 @@ func between(list []request, from, to time.Time) []request {
 	return part
 }
 
-// count is how many of the requests were answered like this.
+// count returns how many of the requests got this status.
 func count(list []request, status int) (n int) {
 	for _, r := range list {
 		if r.status == status {
@@ -85,10 +85,10 @@ func count(list []request, status int) (n int) {
 	return n
 }
 
-// windows divides the requests, which are in order, as the server's limit does:
-// a window begins with the first request after the end of the last one, which is
-// not refused. It returns in how many windows the server refused requests, and in
-// how many in a row at most.
+// windows divides the requests, which are in order, as the server's limit does: a
+// window begins with the first request after the end of the last one, which gets no
+// 429. It returns in how many windows there were 429s, and the most such windows in a
+// row.
 func windows(list []request, length time.Duration) (exceeded, row int) {
 	run := 0
 	for len(list) > 0 {

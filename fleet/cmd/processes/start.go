@@ -17,8 +17,8 @@ func start(cmd *exec.Cmd) error {
 	return <-done
 }
 
-// starter starts all processes on one thread that lasts as long as this process:
-// what ends a process with its parent ends it with the thread that started it.
+// starter starts all processes on one thread, which lasts as long as this process: a
+// process with Pdeathsig ends with the thread that started it.
 var starter = sync.OnceValue(func() chan<- func() {
 	starts := make(chan func())
 	go func() {

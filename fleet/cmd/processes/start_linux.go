@@ -5,5 +5,5 @@ package main
 
 import "syscall"
 
-// tied has the kernel kill a process when the thread ends that started it.
+// tied makes the kernel kill a process when the thread that started it ends.
 func tied() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

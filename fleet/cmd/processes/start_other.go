@@ -7,6 +7,6 @@ package main
 
 import "syscall"
 
-// tied does nothing: agents end with their standard input, and a Redis server
-// outlives a parent that is killed.
+// tied does nothing. Agents end with their standard input. A Redis server outlives a
+// parent that is killed.
 func tied() *syscall.SysProcAttr { return nil }

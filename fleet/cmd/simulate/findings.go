@@ -19,14 +19,14 @@ import (
 const (
 	life = time.Hour // of a delegation
 
-	mostServed = 10_000 // processes that are played until they come to rest
+	mostServed = 10_000 // the largest fleet that is played until all have a token
 
-	// Beyond these sizes there is nothing new to be seen for the work that it takes.
+	// Larger fleets take long and show nothing new.
 	mostEntries = 100_000
-	mostCutOff  = 10_000 // while there is no connection
+	mostCutOff  = 10_000 // without a connection
 )
 
-// findings are all that was played.
+// findings has the results of all runs.
 type findings struct {
 	sizes   []int
 	results map[key]*sim.Result
@@ -42,13 +42,13 @@ type key struct {
 	size    int
 }
 
-// scenario is what a story is played as: for as long as it takes until all have a
-// token, if that is not too long to be played.
+// scenario is the scenario of a story. It lasts until all have a token, if that does
+// not take too long to play.
 func (k key) scenario() sim.Scenario {
-	s := k.story.Tell(k.size, life)
+	s := k.story.Scenario(k.size, life)
 	s.Sharing, s.Seed = k.sharing, 1
-	queue := time.Duration(k.size) * s.Window / time.Duration(s.Limit) // what the limit makes of all
-	rest := 20 * time.Minute                                           // beyond the first expiry
+	queue := time.Duration(k.size) * s.Window / time.Duration(s.Limit) // until the limit has let all through
+	rest := 20 * time.Minute                                           // after the first expiry
 	switch {
 	case k.size > 100_000:
 		queue, rest = 5*time.Minute, 10*time.Minute
@@ -61,7 +61,7 @@ func (k key) scenario() sim.Scenario {
 	if s.Length = life + max(rest, queue+rest/2); k.story == sim.ColdStart {
 		s.Length = max(5*time.Minute, queue*3/2)
 	}
-	// The admin goes on as before.
+	// The admin goes on delegating at the same interval.
 	first, second := s.Delegations[0], s.Delegations[1]
 	for at := 2*second.At - first.At; at < s.Length; at += second.At - first.At {
 		s.Delegations = append(s.Delegations, sim.Delegation{At: at, Life: life})
@@ -76,7 +76,7 @@ func (k key) played() bool {
 func play(sizes []int, quick bool) *findings {
 	f := &findings{sizes: sizes, results: map[key]*sim.Result{}}
 	var keys []key
-	for i := len(sizes) - 1; i >= 0; i-- { // the long ones first
+	for i := len(sizes) - 1; i >= 0; i-- { // the slow ones first
 		for _, story := range sim.Stories {
 			for _, sharing := range []sim.Sharing{sim.Nothing, sim.Entries, sim.Leases} {
 				if k := (key{story, sharing, sizes[i]}); k.played() {
@@ -87,7 +87,7 @@ func play(sizes []int, quick bool) *findings {
 	}
 	results := make([]*sim.Result, len(keys))
 	var all errgroup.Group
-	all.SetLimit(min(2, runtime.GOMAXPROCS(0))) // each of a million takes some 300 MB
+	all.SetLimit(min(2, runtime.GOMAXPROCS(0))) // each of a million takes about 300 MB
 	for i, k := range keys {
 		all.Go(func() error {
 			results[i] = sim.Run(k.scenario())
@@ -102,14 +102,14 @@ func play(sizes []int, quick bool) *findings {
 	return f
 }
 
-// choice is a way to run a fleet, and how large it may be.
+// choice is a way to run a fleet, and the size up to which it works.
 type choice struct {
 	way, admin string
-	most       int // processes, of which none ever waited for a renewed token; in two digits
-	bounded    bool
+	most       int  // processes of which none ever waited for a renewed token; two digits
+	bounded    bool // more do not work
 }
 
-// choices finds how large a fleet may be for each way to run it.
+// choices finds the size up to which each way to run a fleet works.
 func choices(quick bool) (list []choice) {
 	for _, c := range []struct {
 		way, admin string
@@ -130,11 +130,11 @@ func choices(quick bool) (list []choice) {
 		}
 		n, bounded := largest(most, func(processes int) bool {
 			for seed := range uint64(3) {
-				s := sim.Renewal.Tell(processes, life)
+				s := sim.Renewal.Scenario(processes, life)
 				s.Seed = seed
 				c.edit(&s)
 				s.Length = life + 10*time.Minute
-				if sim.Run(s).Calls > processes { // each process's first one waits
+				if sim.Run(s).Calls > processes { // each process's first call waits
 					return false
 				}
 			}
@@ -145,8 +145,8 @@ func choices(quick bool) (list []choice) {
 	return list
 }
 
-// largest is about the greatest number up to most that does, in two digits.
-// bounded: greater ones do not.
+// largest returns about the greatest number up to most for which does is true, in two
+// digits. bounded: it is false for greater ones.
 func largest(most int, does func(int) bool) (n int, bounded bool) {
 	low, high := 0, 16
 	for high <= most && does(high) {
@@ -172,7 +172,7 @@ func largest(most int, does func(int) bool) (n int, bounded bool) {
 	return low / digit * digit, true
 }
 
-// start is a way to begin with 1,000 processes, without a cache.
+// start is a way to start 1,000 processes.
 type start struct {
 	way    string
 	result *sim.Result
@@ -184,12 +184,12 @@ func starts() (list []start) {
 		edit func(*sim.Scenario)
 	}{
 		{"all within 10 s", func(*sim.Scenario) {}},
-		{"all within 10 s, `FailFast`", func(s *sim.Scenario) { s.FailFast = true }},
+		{"all within 10 s, calls without a deadline", func(s *sim.Scenario) { s.Deadlines = false }},
 		{"over 5 min", func(s *sim.Scenario) { s.Spread = 5 * time.Minute }},
 		{"over 11 min, 91 a minute", func(s *sim.Scenario) { s.Spread = 11 * time.Minute }},
 		{"all within 10 s, a `Cache` with leases", func(s *sim.Scenario) { s.Sharing = sim.Leases }},
 	} {
-		s := sim.ColdStart.Tell(1000, life)
+		s := sim.ColdStart.Scenario(1000, life)
 		s.Length = 30 * time.Minute
 		c.edit(&s)
 		list = append(list, start{c.way, sim.Run(s)})
@@ -197,7 +197,7 @@ func starts() (list []start) {
 	return list
 }
 
-// playFigures has the tests of sim tell what the real code does.
+// playFigures gets the real code's results from the tests of package sim.
 func playFigures() ([]sim.Figures, error) {
 	tmp, err := os.MkdirTemp("", "authsec-simulate-")
 	if err != nil {

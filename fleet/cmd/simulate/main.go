@@ -1,13 +1,13 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command simulate plays what fleets of 10 to 1,000,000 processes of one agent do
-// to their AuthSec server, in virtual time, and writes what it finds:
+// Command simulate simulates the requests that fleets of 10 to 1,000,000 processes of
+// one agent send to their AuthSec server, in virtual time, and writes the results:
 //
 //	go run -C fleet ./cmd/simulate           # writes docs/fleet.md and its plots
-//	go run -C fleet ./cmd/simulate -quick    # a few seconds, to see that it works; writes nothing
+//	go run -C fleet ./cmd/simulate -quick    # checks that it works, in a few seconds; writes no file
 //
-// It keeps the part of the page that cmd/processes writes.
+// It keeps the section of the page that cmd/processes writes.
 package main
 
 import (
@@ -21,8 +21,8 @@ import (
 )
 
 func main() {
-	docs := flag.String("docs", "", "the `folder` to write fleet.md and its plots into (default ../docs, but with -quick none)")
-	quick := flag.Bool("quick", false, "see that everything works, in a few seconds")
+	docs := flag.String("docs", "", "the `directory` for fleet.md and its plots (default ../docs, but with -quick none)")
+	quick := flag.Bool("quick", false, "check that everything works, in a few seconds")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "simulate: unexpected argument %q\n", flag.Arg(0))

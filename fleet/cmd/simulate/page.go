@@ -18,7 +18,7 @@ import (
 	"github.com/authsec-go/authsec/fleet/sim"
 )
 
-// pageTemplate is docs/fleet.md with its tables left out.
+// pageTemplate is docs/fleet.md without its tables.
 //
 //go:embed fleet.md.tmpl
 var pageTemplate string
@@ -38,19 +38,19 @@ func (f *findings) page() (string, error) {
 	return b.String(), err
 }
 
-// of gives the template one result.
+// of returns a func that gives the template one result.
 func (f *findings) of(sharing sim.Sharing) func(sim.Story, int) (*sim.Result, error) {
 	return func(story sim.Story, size int) (*sim.Result, error) {
 		if r := f.results[key{story, sharing, size}]; r != nil {
 			return r, nil
 		}
-		return nil, fmt.Errorf("%s of %d processes was not played", story, size)
+		return nil, fmt.Errorf("%s with %d processes was not played", story, size)
 	}
 }
 
 // storyTable has a row for each size and sharing.
 func (f *findings) storyTable(story sim.Story) string {
-	head := []string{"processes", "", "requests", "at most in a second", "429", "calls that failed", "longest wait", "all have a token", "uses of the cache, at most in a second"}
+	head := []string{"processes", "", "requests", "most in a second", "429", "calls that failed", "longest wait", "all have a token", "uses of the cache, most in a second"}
 	var rows [][]string
 	for _, size := range f.sizes {
 		for _, sharing := range []sim.Sharing{sim.Nothing, sim.Entries, sim.Leases} {
@@ -72,12 +72,12 @@ func (f *findings) storyTable(story sim.Story) string {
 	return table(head, rows)
 }
 
-// served tells when all had a token again, or how many had none in the end.
+// served says when all had a token again, or how many had none at the end.
 func served(s sim.Scenario, r *sim.Result) string {
 	if r.Unserved > 0 {
 		return fmt.Sprintf("**not all**: %s without one after %s", count(r.Unserved), span(s.Length))
 	}
-	if r.LastWithout <= s.Spread+time.Second && s.Unlimited > 0 { // of the start alone
+	if r.LastWithout <= s.Spread+time.Second && s.Unlimited > 0 { // only at the start
 		return "always"
 	}
 	return "at " + span(r.LastWithout)
@@ -92,7 +92,7 @@ func (f *findings) choiceTable() string {
 		}
 		rows = append(rows, []string{c.way, c.admin, most})
 	}
-	return table([]string{"", "an admin delegates anew", "processes of which none waits"}, rows)
+	return table([]string{"", "an admin delegates again", "processes of which none waits"}, rows)
 }
 
 func (f *findings) startTable() string {
@@ -123,7 +123,7 @@ func (f *findings) figureTable() string {
 			span(c.Took),
 		})
 	}
-	return table([]string{"", "", "processes", "requests", "429", "at most in a second", "longest wait", "all have a token at", "the bubble took"}, rows)
+	return table([]string{"", "", "processes", "requests", "429", "most in a second", "longest wait", "all have a token at", "the bubble took"}, rows)
 }
 
 func table(head []string, rows [][]string) string {
@@ -144,7 +144,7 @@ func count(n int) string {
 	return s
 }
 
-// span writes a duration with as much as matters.
+// span writes a duration with the digits that matter.
 func span(d time.Duration) string {
 	switch {
 	case d < time.Second:
@@ -157,10 +157,10 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%.1f h", d.Hours())
 }
 
-// What stands around the part of the page that cmd/processes writes.
+// The marks around the section of the page that cmd/processes writes.
 const beginMark, endMark = "<!-- processes -->", "<!-- /processes -->"
 
-// write writes the page and its plots, and keeps what cmd/processes wrote.
+// write writes the page and its plots. It keeps the section of cmd/processes.
 func write(docs, text string, plots map[string][]byte) error {
 	page := filepath.Join(docs, "fleet.md")
 	old, err := os.ReadFile(page)
@@ -178,7 +178,7 @@ func write(docs, text string, plots map[string][]byte) error {
 	return os.WriteFile(page, []byte(text), 0o644)
 }
 
-// keep puts what stands between old's marks between those of text.
+// keep copies the section between old's marks into text.
 func keep(text, old string) (string, error) {
 	before, rest, ok := strings.Cut(text, beginMark)
 	_, after, ok2 := strings.Cut(rest, endMark)

@@ -17,7 +17,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Colours that are told apart with every kind of colour vision (Okabe and Ito).
+// Colours for every kind of colour vision (Okabe and Ito).
 var palette = map[sim.Sharing]color.RGBA{
 	sim.Nothing: {0xD5, 0x5E, 0x00, 255},
 	sim.Entries: {0x00, 0x72, 0xB2, 255},

@@ -2,12 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package agent is one process of a fleet. It asks a token source for its token
-// again and again, as a program does that has much to send, and tells the process
-// that started it what it gets.
+// again and again, as a busy program does, and reports what it gets to the process
+// that started it.
 package agent
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -22,43 +23,43 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Env, set to anything, has a program of this module run as an agent.
+// Env, if it is set, makes a program of this module run as an agent.
 const Env = "AUTHSEC_FLEET_AGENT"
 
 const (
 	pause      = 50 * time.Millisecond // between two calls
-	retryPause = time.Second           // after one that failed
+	retryPause = time.Second           // after a failed call
 )
 
-// Job is what an agent is to do: the first line of its standard input. The moment
-// to begin (JSON of a time.Time) is the second; when a third comes it ends.
+// Job says what an agent does. It is the first line of its standard input. The second
+// line is the moment to begin (a time.Time in JSON). At the third line it ends.
 type Job struct {
 	Peer    string        // one of Peers
 	BaseURL string        // of the AuthSec server
-	Early   time.Duration // before its expiry a token is to be renewed, where the peer can be told
-	Redis   string        // the socket of a Redis server, for the peer that wants it
-	Dir     string        // a directory, for the peer that wants it
-	Key     []byte        // seals what is shared through Redis
-	Limit   time.Duration // after which it ends in any case
+	Early   time.Duration // how long before its expiry a token is renewed, if the peer has such an option
+	Redis   string        // a Redis server's socket, for ByRedis
+	Dir     string        // a directory, for ByDir
+	Key     []byte        // encrypts the entries in Redis
+	Limit   time.Duration // after this it ends in any case. Calls have a deadline then, and so wait out rate limits
 }
 
-// Report is a line of an agent's standard output.
+// Report is one line of an agent's standard output.
 type Report struct {
-	Ready   bool      // it waits for the moment to begin; set in the first report
-	At      time.Time // of what follows
-	Token   string    // Hash of the token that it has from now on
-	Failure string    // why a call failed
-	End     *End      // set in the last report
+	Ready   bool      // it waits for the moment to begin; in the first report
+	At      time.Time // when this happened:
+	Token   string    // it has another token; the token's Hash
+	Failure string    // a call failed; the error
+	End     *End      // it ends; in the last report
 }
 
-// End is an agent's account of itself.
+// End is an agent's summary.
 type End struct {
-	Longest       time.Duration // for which it wanted a token and had none, its own retries included
+	Longest       time.Duration // the longest time without a token, its own retries included
 	CacheFailures uint64        // uses of the cache that failed
-	CacheError    string        // the last of them
+	CacheError    string        // of the last of them
 }
 
-// Hash tells tokens apart, and tells nothing else of them.
+// Hash identifies a token without showing it.
 func Hash(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:8])
@@ -73,10 +74,10 @@ func Main() {
 	os.Exit(0)
 }
 
-var errOrphan = errors.New("the process that started it is gone")
+var errOrphan = errors.New("the process that started it has ended")
 
-// Run does the job that is read from in. It returns when it is told to, with an
-// error when in ends before that, and may leave a call of the source behind.
+// Run does the job that it reads from in. It returns at the third line, or with an
+// error if in ends before that. A call of the source may still run then.
 func Run(in io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(in)
 	read := func(v any) error {
@@ -89,7 +90,8 @@ func Run(in io.Reader, out io.Writer) error {
 	if err := read(&job); err != nil {
 		return err
 	}
-	limit := time.After(job.Limit)
+	ctx, cancel := context.WithTimeout(context.Background(), job.Limit)
+	defer cancel()
 	src, err := newSource(job)
 	if err != nil {
 		return err
@@ -101,17 +103,17 @@ func Run(in io.Reader, out io.Writer) error {
 		return err
 	}
 	time.Sleep(time.Until(begin))
-	go a.work(begin)
+	go a.work(ctx, begin)
 
-	told := make(chan error, 1)
+	end := make(chan error, 1)
 	go func() {
 		var stop any
-		told <- read(&stop)
+		end <- read(&stop)
 	}()
 	select {
-	case err = <-told:
-	case <-limit:
-		err = fmt.Errorf("it was not told to end within %v", job.Limit)
+	case err = <-end:
+	case <-ctx.Done():
+		err = fmt.Errorf("no order to end came within %v", job.Limit)
 	}
 	if err != nil {
 		return err
@@ -126,31 +128,31 @@ type agent struct {
 	mu     sync.Mutex // guards what follows
 	out    *json.Encoder
 	ended  bool
-	wanted time.Time // since when it has wanted a token that it has not; zero: it has one
+	wanted time.Time // since when it has no token; zero: it has one
 	sum    End
 }
 
-// report writes a report, unless the last has been written.
+// report writes a report, unless the last one was written.
 func (a *agent) report(r Report) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.ended {
-		a.out.Encode(r) // fails if nobody reads any more, and then in has ended, too
+		a.out.Encode(r) // fails if the parent has ended; then in ends, too
 	}
 }
 
 // work asks for the token until the process ends.
-func (a *agent) work(begin time.Time) {
+func (a *agent) work(ctx context.Context, begin time.Time) {
 	last := ""
 	for wanted := begin; ; wanted = time.Now() {
 		a.want(wanted)
-		token, err := a.src.Token()
+		token, err := a.token(ctx)
 		now := time.Now()
 		for ; err != nil; now = time.Now() {
 			a.report(Report{At: now, Failure: err.Error()})
 			time.Sleep(retryPause)
 			a.want(wanted)
-			token, err = a.src.Token()
+			token, err = a.token(ctx)
 		}
 		a.have(now)
 		if token.AccessToken != last {
@@ -161,14 +163,22 @@ func (a *agent) work(begin time.Time) {
 	}
 }
 
-// want takes account of a call.
+// token asks the source, with ctx if it takes one.
+func (a *agent) token(ctx context.Context) (*oauth2.Token, error) {
+	if src, ok := a.src.(*authsec.Source); ok {
+		return src.TokenContext(ctx)
+	}
+	return a.src.Token()
+}
+
+// want notes that a call begins.
 func (a *agent) want(since time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.wanted = since
 }
 
-// have takes account of a token.
+// have notes that a call got a token.
 func (a *agent) have(now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -184,9 +194,9 @@ func (a *agent) end() {
 		a.sum.Longest = max(a.sum.Longest, time.Since(a.wanted))
 	}
 	if src, ok := a.src.(*authsec.Source); ok {
-		stats := src.Stats()
-		if a.sum.CacheFailures = stats.CacheFailures; stats.LastCacheError != nil {
-			a.sum.CacheError = stats.LastCacheError.Error()
+		cache := src.Stats().Cache
+		if a.sum.CacheFailures = cache.Failures; cache.LastError != nil {
+			a.sum.CacheError = cache.LastError.Error()
 		}
 	}
 	a.ended = true

@@ -46,7 +46,7 @@ func newSource(j Job) (oauth2.TokenSource, error) {
 		if err != nil {
 			return nil, err
 		}
-		cfg.Cache, cfg.CacheKeys = store, [][]byte{j.Key}
+		cfg.Cache = &authsec.CacheConfig{Store: store, Keys: authsec.NewCacheKeys(j.Key)}
 	case ByDir:
 		store, err := dircache.New(j.Dir)
 		if err != nil {
@@ -56,15 +56,14 @@ func newSource(j Job) (oauth2.TokenSource, error) {
 		if err != nil {
 			return nil, err
 		}
-		cfg.Cache, cfg.CacheKeys = store, [][]byte{key}
+		cfg.Cache = &authsec.CacheConfig{Store: store, Keys: authsec.NewCacheKeys(key)}
 	default:
-		return nil, fmt.Errorf("there is no peer %q", j.Peer)
+		return nil, fmt.Errorf("unknown peer %q", j.Peer)
 	}
 	return authsec.NewSource(cfg)
 }
 
-// endpoint is what somebody writes who asks the endpoint by hand: each call is a
-// request.
+// endpoint asks the endpoint at each call, as hand-written code would.
 type endpoint struct {
 	url    string
 	client *http.Client
@@ -84,12 +83,12 @@ func (e endpoint) Token() (*oauth2.Token, error) {
 		ExpiresAt time.Time `json:"expires_at"`
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		return nil, fmt.Errorf("the server's answer can't be read: %w", err)
+		return nil, fmt.Errorf("the server's answer is malformed: %w", err)
 	}
 	return &oauth2.Token{AccessToken: answer.Token, Expiry: answer.ExpiresAt}, nil
 }
 
-// loop asks the endpoint when the token has expired. It is for one goroutine.
+// loop asks the endpoint again once its token has expired. It is for one goroutine.
 type loop struct {
 	ask   endpoint
 	token *oauth2.Token

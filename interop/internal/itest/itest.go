@@ -1,8 +1,8 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package itest is what the tests of this module share: an AuthSec server with
-// an agent that has a delegation, and protected APIs that it may call.
+// Package itest has what this module's tests share: an AuthSec server, an agent with a
+// delegation, and protected APIs.
 package itest
 
 import (
@@ -24,14 +24,14 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// Permissions and Audience are what the agent is delegated.
+// Permissions and Audience are those of the agent's delegation.
 var (
 	Permissions = []string{"billing:read"}
 	Audience    = []string{"billing-api"}
 )
 
-// The certificate of all httptest servers is one. Trusted by the default
-// transport, the tests need no code that a user's program has not.
+// All httptest servers have the same certificate. The default transport trusts it here,
+// so the tests need no code that a user's program does not need.
 func init() {
 	srv := httptest.NewTLSServer(nil)
 	defer srv.Close()
@@ -40,7 +40,7 @@ func init() {
 	http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
 }
 
-// Timely is a context for one whole test.
+// Timely returns a context for a whole test.
 func Timely(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
@@ -52,11 +52,11 @@ type Stack struct {
 	*authsectest.Server
 
 	mu     sync.Mutex // guards what follows
-	issued []string   // the tokens that were delegated, in order
+	issued []string   // the delegated tokens, in order
 	seen   []string   // the tokens that APIs got
 }
 
-// New starts a server, with a delegation in place.
+// New starts a server, and delegates to the agent.
 func New(t testing.TB) *Stack {
 	s := &Stack{Server: authsectest.NewTLSServer()}
 	t.Cleanup(s.Close)
@@ -64,8 +64,8 @@ func New(t testing.TB) *Stack {
 	return s
 }
 
-// API starts a protected API over TLS and HTTP/2, which answers with next once
-// it has verified the token.
+// API starts a protected API over TLS and HTTP/2. It verifies the token, and then calls
+// next.
 func (s *Stack) API(t testing.TB, next http.Handler, permissions ...string) *httptest.Server {
 	return s.Serve(t, s.Server.API(next, permissions...))
 }
@@ -81,13 +81,13 @@ func (s *Stack) Serve(t testing.TB, h http.Handler) *httptest.Server {
 		h.ServeHTTP(w, r)
 	}))
 	srv.EnableHTTP2 = true
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that went away
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // has errors of clients that have gone
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	return srv
 }
 
-// Config is the agent's, with the hosts of apis.
+// Config returns the agent's configuration, with the hosts of apis.
 func (s *Stack) Config(apis ...string) authsec.Config {
 	return s.Server.Config(authsectest.ClientID, apis...)
 }
@@ -105,21 +105,21 @@ func (s *Stack) delegate(permissions []string) {
 // Revoke ends the agent's delegation.
 func (s *Stack) Revoke() { s.Server.Revoke(authsectest.ClientID) }
 
-// Redelegate delegates anew, and has src notice.
+// Redelegate delegates again, and waits until src has the new token.
 func (s *Stack) Redelegate(t testing.TB, src *authsec.Source) {
 	t.Helper()
 	s.Permit(t, src, Permissions...)
 }
 
-// Permit delegates these permissions, and has src notice.
+// Permit delegates these permissions, and waits until src has the new token.
 func (s *Stack) Permit(t testing.TB, src *authsec.Source, permissions ...string) {
 	t.Helper()
 	s.delegate(permissions)
 	want := s.token()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	for { // because Renew asks at most once a second
-		token, err := src.Renew(ctx, nil)
+	for { // Refresh asks at most once a second
+		token, err := src.Refresh(ctx)
 		if err == nil && token.AccessToken == want {
 			return
 		}
@@ -131,40 +131,39 @@ func (s *Stack) Permit(t testing.TB, src *authsec.Source, permissions ...string)
 	}
 }
 
-// token is the one that was delegated last.
+// token returns the latest token.
 func (s *Stack) token() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.issued[len(s.issued)-1]
 }
 
-// CheckSeen fails the test unless the last request to an API had the token that
-// was delegated last.
+// CheckSeen fails the test unless the latest request to an API had the latest token.
 func (s *Stack) CheckSeen(t testing.TB) {
 	t.Helper()
 	want := s.token()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.seen); n == 0 || s.seen[n-1] != want {
-		t.Errorf("after %d requests: the last one does not have the token that was delegated last", n)
+		t.Errorf("after %d requests: the latest does not have the latest token", n)
 	}
 }
 
-// Last is the token that the last request to an API had, "" if none.
+// Last returns the token of the latest request to an API. "": it had none.
 func (s *Stack) Last() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seen[len(s.seen)-1]
 }
 
-// Requests is how many requests APIs have got.
+// Requests returns how many requests APIs have got.
 func (s *Stack) Requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.seen)
 }
 
-// HasToken reports whether text holds a token.
+// HasToken reports whether a token is in text.
 func (s *Stack) HasToken(text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +172,7 @@ func (s *Stack) HasToken(text string) bool {
 	})
 }
 
-// CheckNoToken fails the test if text, of an error or an answer, holds a token.
+// CheckNoToken fails the test if a token is in text, which is of an error or an answer.
 func (s *Stack) CheckNoToken(t testing.TB, text string) {
 	t.Helper()
 	if s.HasToken(text) {
@@ -181,8 +180,8 @@ func (s *Stack) CheckNoToken(t testing.TB, text string) {
 	}
 }
 
-// CheckNotDelegated fails the test unless err is authsec.ErrNotDelegated, and
-// holds no token.
+// CheckNotDelegated fails the test unless err is authsec.ErrNotDelegated and has no
+// token in it.
 func (s *Stack) CheckNotDelegated(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {
@@ -194,15 +193,16 @@ func (s *Stack) CheckNotDelegated(t testing.TB, err error) {
 	}
 }
 
-// SourceOf is the Source of a client that authsec.NewClient made.
+// SourceOf returns the Source of a client that authsec.NewClient made.
 func SourceOf(client *http.Client) *authsec.Source {
 	return client.Transport.(*authsec.Transport).Source.(*authsec.Source)
 }
 
-// Live puts a library through the life of a delegation: call succeeds, fails
-// after a revocation, and succeeds again after a new delegation. It returns
-// what call said to a token that was just revoked, and to none.
-func (s *Stack) Live(t testing.TB, src *authsec.Source, call func() error) (refused, without error) {
+// Live takes a library through the life of a delegation: call succeeds, fails after a
+// revocation, and succeeds again after a new delegation. It returns call's errors: the
+// first one after the revocation, when an API rejects the token, and the second, when
+// there is no token.
+func (s *Stack) Live(t testing.TB, src *authsec.Source, call func() error) (rejected, without error) {
 	t.Helper()
 	if err := call(); err != nil {
 		t.Fatalf("with a delegation: %v", err)
@@ -210,13 +210,13 @@ func (s *Stack) Live(t testing.TB, src *authsec.Source, call func() error) (refu
 	s.CheckSeen(t)
 
 	s.Revoke()
-	for _, err := range []*error{&refused, &without} {
+	for _, err := range []*error{&rejected, &without} {
 		if *err = call(); *err == nil {
 			t.Fatal("no error without a delegation")
 		}
 		s.CheckNoToken(t, (*err).Error())
 	}
-	t.Logf("revoked: %v", refused)
+	t.Logf("revoked: %v", rejected)
 	t.Logf("without: %v", without)
 
 	s.Redelegate(t, src)
@@ -224,10 +224,10 @@ func (s *Stack) Live(t testing.TB, src *authsec.Source, call func() error) (refu
 		t.Fatalf("with a new delegation: %v", err)
 	}
 	s.CheckSeen(t)
-	return refused, without
+	return rejected, without
 }
 
-// Replace revokes and delegates between two calls, of which neither may fail.
+// Replace revokes and delegates again between two calls. Neither call may fail.
 func (s *Stack) Replace(t testing.TB, call func() error) {
 	t.Helper()
 	if err := call(); err != nil {
@@ -237,7 +237,7 @@ func (s *Stack) Replace(t testing.TB, call func() error) {
 	s.Revoke()
 	s.Delegate()
 	if err := call(); err != nil {
-		t.Fatalf("with another delegation in place of a revoked one: %v", err)
+		t.Fatalf("after a revocation and a new delegation: %v", err)
 	}
 	s.CheckSeen(t)
 }

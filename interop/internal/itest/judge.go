@@ -12,8 +12,8 @@ import (
 	"github.com/authsec-go/authsec/verify"
 )
 
-// Verifier judges the server's tokens by its keys. It knows nothing of
-// revocations: see Revoked.
+// Verifier returns a verifier with the server's keys. It does not know of revocations:
+// see Revoked.
 func (s *Stack) Verifier(t testing.TB) *verify.Verifier {
 	t.Helper()
 	v, err := verify.New(verify.Config{
@@ -25,14 +25,14 @@ func (s *Stack) Verifier(t testing.TB) *verify.Verifier {
 	return v
 }
 
-// Saw counts a request to a server that Serve did not start, with its token.
+// Saw counts a request, with its token, to a server that Serve did not start.
 func (s *Stack) Saw(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = append(s.seen, token)
 }
 
-// Revoked reports whether the server's own APIs refuse the token.
+// Revoked reports whether the server's own APIs reject the token.
 func (s *Stack) Revoked(token string) bool {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodGet, "https://api.test/", nil)

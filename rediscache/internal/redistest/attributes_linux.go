@@ -5,5 +5,5 @@ package redistest
 
 import "syscall"
 
-// attributes has a process end with the test's, however that ends.
+// attributes makes a process end when the test's process ends, in whatever way.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

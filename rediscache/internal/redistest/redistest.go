@@ -3,9 +3,9 @@
 
 //go:build unix
 
-// Package redistest starts real Redis servers for tests, in the manner of
-// net/http/httptest: on a loopback port, without persistence, and gone with the
-// test. They can be killed, restarted and paused.
+// Package redistest starts real Redis servers for tests, as net/http/httptest does
+// for HTTP: on a loopback port, without persistence, until the test ends. They can
+// be killed, restarted and paused.
 //
 //	srv := redistest.Start(t)
 //	client := redis.NewClient(&redis.Options{Addr: srv.Addr})
@@ -13,8 +13,8 @@
 //	srv.Stop()
 //	srv.Restart()
 //
-// It needs redis-server, and for some of it redis-cli, on the PATH (Debian and Ubuntu: the package
-// redis-server). Where there is none the test is skipped, or fails if the
+// It needs redis-server and redis-cli on the PATH (Debian and Ubuntu: the package
+// redis-server). Without redis-server the test is skipped, or fails if the
 // environment variable AUTHSEC_REQUIRE_REDIS is not empty.
 package redistest
 
@@ -39,37 +39,36 @@ import (
 	"time"
 )
 
-// RequireEnv names the environment variable that makes a missing redis-server an
-// error.
+// RequireEnv is the environment variable that makes a missing redis-server an error.
 const RequireEnv = "AUTHSEC_REQUIRE_REDIS"
 
 const (
-	startTime = 15 * time.Second // in which a server must listen
+	startTime = 15 * time.Second // within which a server must listen
 	attempts  = 5                // to start one: another process may take its port
 )
 
-// Ports are drawn from here: below those that systems give to outgoing
-// connections, so that one is free still when its server is restarted.
+// Servers get a random port from this range. It is below the ports that systems use
+// for outgoing connections, so a port is still free when its server is restarted.
 const minPort, maxPort = 20000, 32000
 
 // Server is a redis-server process. Its methods are for one goroutine at a time.
 type Server struct {
 	Addr string // host and port
 
-	// TLSConfig is for clients of a server that [StartTLS] started: it trusts the
-	// server's certificate. nil for others.
+	// TLSConfig is for clients of a server that [StartTLS] started. It trusts the
+	// server's certificate. nil for other servers.
 	TLSConfig *tls.Config
 
 	t      testing.TB
-	args   []string // of the process, its own path first
-	config []string // the file's lines, as they were at first
+	args   []string // of the process, the program's path first
+	config []string // the lines that the file had at first
 	log    output
 	cmd    *exec.Cmd     // nil: not running
 	exited chan struct{} // closed when cmd has ended
 }
 
-// Start starts a server with these lines of configuration (redis.conf's) beside
-// its own. It stops when the test ends.
+// Start starts a server, with these lines of redis.conf in addition to its own. The
+// server stops when the test ends.
 func Start(t testing.TB, config ...string) *Server {
 	t.Helper()
 	return start(t, nil, func(port int) []string {
@@ -77,7 +76,7 @@ func Start(t testing.TB, config ...string) *Server {
 	})
 }
 
-// StartTLS is Start for a server that speaks TLS alone.
+// StartTLS is Start for a server that accepts TLS only.
 func StartTLS(t testing.TB, config ...string) *Server {
 	t.Helper()
 	dir := t.TempDir()
@@ -100,7 +99,7 @@ func StartReplica(t testing.TB, master *Server, config ...string) *Server {
 	return Start(t, append([]string{"replicaof " + host + " " + port, "repl-diskless-sync-delay 0"}, config...)...)
 }
 
-// StartCluster starts n nodes and makes a cluster of them, without replicas.
+// StartCluster starts a cluster of n nodes, without replicas.
 func StartCluster(t testing.TB, n int, config ...string) []*Server {
 	t.Helper()
 	nodes := make([]*Server, n)
@@ -140,9 +139,8 @@ func (s *Server) busPort() string {
 	return ""
 }
 
-// StartSentinel starts a sentinel that watches master by this name, alone
-// decides that it is down when it has not answered for a second, and then makes
-// one of its replicas the master.
+// StartSentinel starts a sentinel that watches master under this name. If master does
+// not answer for a second, the sentinel makes one of its replicas the master.
 func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	t.Helper()
 	host, masterPort, _ := net.SplitHostPort(master.Addr)
@@ -204,7 +202,7 @@ func (s *Server) run() error {
 		conn, err := net.Dial("tcp", s.Addr)
 		select {
 		case <-s.exited:
-			if err == nil { // another's
+			if err == nil { // another process's
 				conn.Close()
 			}
 			s.Stop()
@@ -228,12 +226,13 @@ func (s *Server) Stop() {
 	if s.cmd == nil {
 		return
 	}
-	s.cmd.Process.Kill() // fails only if it has ended
+	s.cmd.Process.Kill() // fails only if the process has ended
 	<-s.exited
 	s.cmd = nil
 }
 
-// Restart starts the server again on the same port, empty, after Stop if it runs.
+// Restart starts the server again on the same port, empty. It stops it first if it
+// runs.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
@@ -242,8 +241,8 @@ func (s *Server) Restart() {
 	}
 }
 
-// Pause suspends the process (SIGSTOP): connections are made and stay, and
-// nothing is answered.
+// Pause suspends the process (SIGSTOP): the system accepts connections, and nothing
+// is answered.
 func (s *Server) Pause() { s.t.Helper(); s.signal(syscall.SIGSTOP) }
 
 // Resume ends a pause (SIGCONT).
@@ -259,8 +258,8 @@ func (s *Server) signal(sig os.Signal) {
 	}
 }
 
-// CLI has redis-cli send one command over a plain connection, as the default
-// user, and returns the answer.
+// CLI sends one command with redis-cli, over a plain connection as the default user,
+// and returns the answer.
 func (s *Server) CLI(args ...string) string {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
@@ -271,11 +270,11 @@ func (s *Server) CLI(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// WaitForReplicas waits until n replicas have all that the server wrote.
+// WaitForReplicas waits until n replicas have everything that the server wrote.
 func (s *Server) WaitForReplicas(n int) {
 	s.t.Helper()
-	// WAIT would be of use to the connection that wrote, only.
-	wait(s.t, "replicas to be in step", func() bool {
+	// WAIT works only on the connection that wrote.
+	wait(s.t, "replicas to have everything", func() bool {
 		info := s.CLI("info", "replication")
 		_, offset, _ := strings.Cut(info, "master_repl_offset:")
 		offset, _, _ = strings.Cut(offset, "\n")
@@ -292,7 +291,7 @@ func wait(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// freePort returns a port that nobody listens on now.
+// freePort returns a port on which nothing listens now.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
@@ -307,8 +306,8 @@ func freePort(t testing.TB) int {
 	return 0
 }
 
-// writeIdentity writes httptest's certificate for 127.0.0.1 and its key, and
-// returns what clients need to trust it.
+// writeIdentity writes httptest's certificate for 127.0.0.1 and its key. It returns
+// a config for clients that trusts the certificate.
 func writeIdentity(t testing.TB, certificateFile, keyFile string) *tls.Config {
 	t.Helper()
 	web := httptest.NewTLSServer(nil)

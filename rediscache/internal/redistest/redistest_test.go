@@ -17,7 +17,7 @@ import (
 	"github.com/authsec-go/authsec/rediscache/internal/redistest"
 )
 
-// ping sends a PING, and reports whether it is answered in good time.
+// ping sends a PING, and reports whether the answer comes in time.
 func ping(t *testing.T, addr string, patience time.Duration) bool {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -63,7 +63,7 @@ func TestServerEndsWithItsTest(t *testing.T) {
 	addr := ""
 	if !t.Run("inner", func(t *testing.T) {
 		srv := redistest.Start(t)
-		srv.Pause() // not even then may it stay
+		srv.Pause() // even then it must end
 		addr = srv.Addr
 	}) || addr == "" {
 		t.Skip("no server")
@@ -74,7 +74,7 @@ func TestServerEndsWithItsTest(t *testing.T) {
 	}
 }
 
-// TestMissingServer runs itself without a PATH.
+// TestMissingServer runs this test program without a PATH.
 func TestMissingServer(t *testing.T) {
 	if os.Getenv("REDISTEST_INNER") != "" {
 		redistest.Start(t)
