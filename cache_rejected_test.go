@@ -304,3 +304,18 @@ func TestRefreshIsNotAnsweredByAnEarlierFetch(t *testing.T) {
 		x.wantRefresh("first")
 	})
 }
+
+// A token that was revoked is asked for again soon, by all processes.
+func TestFailureThatEndsATokenIsSharedBriefly(t *testing.T) {
+	fleetBubble(t, func(t *testing.T, x *fleet) {
+		x.delegate("first", time.Hour)
+		x.pod()
+		x.all("first")
+		x.srv.Revoke(authsectest.ClientID)
+		x.reject("first", x.failsWith(authsec.ErrNotDelegated))
+		e, ok := x.stored().Read(x.Context())
+		if !ok || e.Failure == nil || e.Failure.Hold != time.Second {
+			t.Errorf("the entry is %+v, want a failure that is cached for 1s", e.Failure)
+		}
+	})
+}

@@ -70,7 +70,7 @@ func (d *Delegation) Claims() (*Claims, error) {
 		return nil, fmt.Errorf("authsec: %w", err)
 	}
 	c := newClaims(m)
-	c.Verified = d.verified
+	c.Verified, c.agent = d.verified, d.ClientID
 	return c, nil
 }
 
@@ -146,6 +146,8 @@ type Claims struct {
 	// Verified is true if [Config.Keyfunc] verified the signature. If it is false,
 	// anybody may have written these claims.
 	Verified bool `json:"-"`
+
+	agent string // the client ID, which String shortens also where it is no claim
 }
 
 // newClaims reads claims. It ignores a claim of a wrong type.
@@ -173,7 +175,7 @@ func newClaims(m jwt.MapClaims) *Claims {
 
 // String returns the claims without secrets.
 func (c Claims) String() string {
-	show := shower(c.ClientID)
+	show := shower(cmp.Or(c.ClientID, c.agent))
 	expiry := ""
 	if c.ExpiresAt != nil {
 		expiry = c.ExpiresAt.Format(time.RFC3339)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/authsec-go/authsec/internal/hosts"
@@ -104,6 +105,9 @@ type tokenFile string
 func (f tokenFile) Token() (*oauth2.Token, error) {
 	info, err := os.Stat(string(f))
 	if err != nil {
+		if !filepath.IsAbs(string(f)) && !strings.HasPrefix(string(f), ".") { // it may be the token itself
+			return nil, errors.New("names no file that can be read: give its path")
+		}
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {

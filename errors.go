@@ -164,7 +164,13 @@ type fetchCause struct{ err error }
 func (c fetchCause) Error() string { return c.err.Error() }
 
 func (c fetchCause) Is(target error) bool {
-	return target != context.DeadlineExceeded && target != context.Canceled && errors.Is(c.err, target)
+	switch target {
+	case context.DeadlineExceeded, context.Canceled:
+		return false
+	case ErrNotDelegated, ErrDelegationExpired, ErrUnauthorized, ErrInvalidClientID, ErrRateLimited, ErrInvalidResponse: // of a Credential that is a Source
+		return false
+	}
+	return errors.Is(c.err, target)
 }
 
 func (c fetchCause) As(target any) bool {

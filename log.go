@@ -6,6 +6,7 @@ package authsec
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/authsec-go/authsec/internal/lifecycle"
@@ -98,8 +99,21 @@ type loss struct {
 // cause is equal for failures with the same reason.
 type cause struct {
 	status  int
-	message string
+	message string // the server's; without an answer the reason, less what differs from time to time
 	timeout bool
+}
+
+func causeOf(err *Error) cause {
+	c := cause{err.StatusCode, err.Message, err.timeout}
+	if c.status == 0 {
+		c.message = strings.Map(func(r rune) rune {
+			if '0' <= r && r <= '9' { // a port, a time
+				return -1
+			}
+			return r
+		}, err.reason)
+	}
+	return c
 }
 
 // records returns the record "no token" when the token is lost, when the cause
@@ -109,7 +123,7 @@ func (l *loss) records(s *Source, now lifecycle.Moment, failure error, fetched b
 		return nil
 	}
 	err := failure.(*Error) // every cached failure is one
-	c := cause{err.StatusCode, err.Message, err.timeout}
+	c := causeOf(err)
 	if l.logged && c == l.cause && now.Mono-l.at < lossEvery {
 		return nil
 	}

@@ -6,8 +6,12 @@ package authsec
 import (
 	"context"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
+
+	"github.com/authsec-go/authsec/internal/hosts"
 )
 
 // maxNotices is for how many hosts a Transport logs at Warn. Events of other hosts are
@@ -23,20 +27,22 @@ type notices struct {
 	rejected map[string]bool // hosts that rejected a token, and have accepted none since
 }
 
-func (n *notices) tokenWithheld(ctx context.Context, host string) {
+func (n *notices) tokenWithheld(ctx context.Context, u *url.URL) {
 	if n.log == nil {
 		return
 	}
+	host := hosts.Place(u)
 	n.mu.Lock()
 	level := once(&n.withheld, host)
 	n.mu.Unlock()
 	writeTo(ctx, n.log, record{level, "token withheld", []any{"host", host, "hint", "list the host in Hosts (AUTHSEC_HOSTS in the environment) if the token belongs there"}})
 }
 
-func (n *notices) tokenRejected(ctx context.Context, host string, status int, another bool) {
+func (n *notices) tokenRejected(ctx context.Context, u *url.URL, status int, another bool) {
 	if n.log == nil {
 		return
 	}
+	host := hosts.Place(u)
 	n.mu.Lock()
 	level := once(&n.rejected, host)
 	n.rejects.Store(int32(len(n.rejected)))
@@ -44,13 +50,15 @@ func (n *notices) tokenRejected(ctx context.Context, host string, status int, an
 	writeTo(ctx, n.log, record{level, "token rejected", []any{"host", host, "status", status, "another_token", another}})
 }
 
-func (n *notices) tokenAccepted(host string) {
-	if n.rejects.Load() == 0 {
+// answered takes account of an answer to a request with the token. One that says
+// nothing of the token is neither an acceptance nor a rejection.
+func (n *notices) answered(u *url.URL, status int) {
+	if n.rejects.Load() == 0 || status == http.StatusUnauthorized || status >= 500 {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.rejected, host)
+	delete(n.rejected, hosts.Place(u))
 	n.rejects.Store(int32(len(n.rejected)))
 }
 

@@ -140,6 +140,8 @@ func transientStatus(status int) bool {
 	return false
 }
 
+const maxErrorText = 8 << 10 // bytes of an error's text that are searched
+
 // ownFault matches net/http's errors that the request itself causes.
 var ownFault = regexp.MustCompile(`no Host in request URL|no Host or URL set|nil Request|nil Body|ContentLength=|invalid (header|trailer|method|Host|Trailer)|request body larger than specified|declared a Content-Length of|cannot rewind body|is not valid in HTTP/2|define Request\.GetBody`)
 
@@ -152,7 +154,11 @@ func transientError(ctx context.Context, err error) (again bool) {
 			again = false
 		}
 	}()
-	if ownFault.MatchString(redact.Error(err)) {
+	text := redact.Error(err)
+	if len(text) > maxErrorText { // it quotes an answer, whose size is the API's choice
+		return ctx.Err() == nil
+	}
+	if ownFault.MatchString(text) {
 		return false
 	}
 	if cert := (*tls.CertificateVerificationError)(nil); errors.As(err, &cert) {

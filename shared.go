@@ -29,7 +29,6 @@ type shared struct {
 	server *server
 	cache  *share.Cache
 	slow   time.Duration // the most that a slow cache adds to a fetch
-	write  func(...record)
 
 	mu      sync.Mutex      // guards what follows; held for a few instructions only
 	known   time.Time       // when the latest answer in use was asked for, on the server's clock; zero: none
@@ -37,10 +36,11 @@ type shared struct {
 	ahead   time.Duration   // how far the server's clock is ahead of the local one, as far as is known
 	failing map[string]bool // by use of the cache: its failure was logged
 	stats   CacheStats
+	records []record // to be logged when the fetch has landed
 }
 
-func newShared(srv *server, cfg CacheConfig, write func(...record)) (*shared, error) {
-	s := &shared{server: srv, slow: 5 * cfg.Timeout, write: write, failing: map[string]bool{}}
+func newShared(srv *server, cfg CacheConfig) (*shared, error) {
+	s := &shared{server: srv, slow: 5 * cfg.Timeout, failing: map[string]bool{}}
 	var err error
 	s.cache, err = share.New(share.Options{
 		Store:   cfg.Store,
@@ -266,27 +266,33 @@ func (s *shared) store(ctx context.Context, q query, out fetched) {
 	s.cache.Write(ctx, entry, ttl)
 }
 
-// used counts and logs failed uses of the cache, and entries that can't be used.
+// used counts failed uses of the cache, and entries that can't be used. It runs within
+// a fetch: what it has to say is logged when the fetch has landed.
 func (s *shared) used(op, fault string) {
-	if op == "open" {
-		s.mu.Lock()
-		s.stats.Rejects++
-		s.mu.Unlock()
-		s.write(record{slog.LevelWarn, "cache entry ignored", []any{"error", fault}})
-		return
-	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	failing := s.failing[op]
-	s.failing[op] = fault != ""
-	if fault != "" {
+	switch {
+	case op == "open":
+		s.stats.Rejects++
+		s.records = append(s.records, record{slog.LevelWarn, "cache entry ignored", []any{"error", fault}})
+		return
+	case fault != "":
 		s.stats.Failures++
 		s.stats.LastError = errors.New("authsec: the cache failed to " + op + ": " + fault)
+		if !failing {
+			s.records = append(s.records, record{slog.LevelWarn, "cache failed", []any{"op", op, "error", fault}})
+		}
+	case failing:
+		s.records = append(s.records, record{slog.LevelInfo, "cache works again", []any{"op", op}})
 	}
-	s.mu.Unlock()
-	switch {
-	case fault != "" && !failing:
-		s.write(record{slog.LevelWarn, "cache failed", []any{"op", op, "error", fault}})
-	case fault == "" && failing:
-		s.write(record{slog.LevelInfo, "cache works again", []any{"op", op}})
-	}
+	s.failing[op] = fault != ""
+}
+
+func (s *shared) takeRecords() []record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	records := s.records
+	s.records = nil
+	return records
 }

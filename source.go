@@ -94,7 +94,7 @@ func NewSource(cfg Config) (*Source, error) {
 		left:        flight.Left{Max: maxAbandoned, Every: abandonedEvery},
 	}
 	if cfg.Cache != nil {
-		c, err := newShared(srv, *cfg.Cache, s.write)
+		c, err := newShared(srv, *cfg.Cache)
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
 	"time"
 
@@ -47,6 +48,7 @@ type call struct {
 // turn is what a call does next.
 type turn struct {
 	lifecycle.Action
+	started bool                   // this call started the fetch that it waits for
 	served  *served                // for Serve and Renew
 	flight  *flight.Flight[landed] // for Start and Join
 	pause   time.Duration          // for Pause
@@ -57,9 +59,10 @@ type turn struct {
 
 // landed is the outcome of a fetch, for the calls that wait for it.
 type landed struct {
-	fetch  lifecycle.Fetch
-	served *served // in service after it; nil: none
-	err    error
+	fetch   lifecycle.Fetch
+	served  *served // in service after it; nil: none
+	err     error
+	records []record // to be logged
 }
 
 // await returns a token, or waits for one as lifecycle says.
@@ -89,12 +92,15 @@ func (s *Source) await(ctx context.Context, c call) (*served, error) {
 			return nil, t.failure
 		}
 		l, err := t.flight.Wait(ctx)
+		if t.started && err == nil {
+			t.flight.Settle(ctx) // what the fetch led to is logged before this call returns; others do not wait for that
+		}
 		switch {
 		case errors.Is(err, flight.ErrCycle):
 			return nil, errors.New("authsec: Config.HTTPClient or Config.Credential waits for this Source, which waits for it")
 		case err != nil && ctx.Err() != nil:
 			return nil, contextError(ctx, "waiting for a token")
-		case err != nil || !c.Answers(l.fetch, l.id()): // err: the Logger ended the flight's goroutine
+		case err != nil || !c.Answers(l.fetch, l.id()): // err: it is not known what the fetch led to
 		case l.err == nil && (l.served == nil || !l.served.Good(s.now())):
 			return nil, newError(s.server.agent, "the new token expired before it could be used", ErrInvalidResponse)
 		case l.err == nil:
@@ -118,6 +124,7 @@ func (s *Source) next(ctx context.Context, c call, mayStart bool) turn {
 	case lifecycle.Start, lifecycle.Renew:
 		if mayStart {
 			s.begin(ctx, now, c)
+			t.started = true
 		}
 	case lifecycle.Pause:
 		if s.landing == nil {
@@ -212,14 +219,26 @@ func (s *Source) begin(ctx context.Context, now lifecycle.Moment, c call) {
 	s.life = s.life.Begin(now, c.Call)
 	q.cause = text(s.life.Fetch.Rejected)
 	s.publish()
-	s.flight = flight.Start(ctx, s.timeout, &s.left, func(ctx context.Context) (fetched, error) {
+	s.flight = flight.Start(untraced{ctx}, s.timeout, &s.left, func(ctx context.Context) (fetched, error) {
 		return fetchThrough(ctx, hand, early, s.fetcher, q), nil
 	}, func(out fetched, err error) landed {
 		if err != nil {
 			out = fetched{err: s.broken(err)}
 		}
 		return s.land(out)
-	})
+	}, func(l landed) { s.write(l.records...) })
+}
+
+// untraced is a context without its httptrace hooks: these would see the client ID
+// and the Credential in a fetch's headers.
+type untraced struct{ context.Context }
+
+func (c untraced) Value(key any) any {
+	v := c.Context.Value(key)
+	if _, ok := v.(*httptrace.ClientTrace); ok {
+		return nil
+	}
+	return v
 }
 
 // text returns the access token with this ID; "": none.
@@ -270,14 +289,16 @@ func (s *Source) land(out fetched) landed {
 	if err != nil {
 		l.err = err
 	}
-	records := s.landRecords(now, event, out, err)
+	l.records = s.landRecords(now, event, out, err)
 	landing := s.landing
 	s.landing = nil
 	s.mu.Unlock()
 	if landing != nil {
 		close(landing)
 	}
-	s.write(records...)
+	if c, ok := s.fetcher.(*shared); ok {
+		l.records = append(c.takeRecords(), l.records...)
+	}
 	return l
 }
 

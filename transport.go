@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/authsec-go/authsec/internal/hosts"
 	"golang.org/x/oauth2"
@@ -92,8 +93,9 @@ type Transport struct {
 	// is logged.
 	Logger *slog.Logger
 
-	once  sync.Once
-	ready prepared
+	once    sync.Once
+	ready   prepared
+	closing atomic.Bool // CloseIdleConnections is under way
 }
 
 // prepared is a Transport's configuration as requests use it. Only notices changes.
@@ -173,8 +175,9 @@ func (t *Transport) CloseIdleConnections() {
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	if c, ok := base.(closer); ok && base != http.RoundTripper(t) {
+	if c, ok := base.(closer); ok && t.closing.CompareAndSwap(false, true) { // base may lead back here
 		c.CloseIdleConnections()
+		t.closing.Store(false)
 	}
 	if s, ok := t.Source.(*Source); ok && s.made() && s.server.transport == defaultEndpointTransport() {
 		s.server.transport.(closer).CloseIdleConnections()
@@ -196,10 +199,17 @@ func (t *Transport) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
 func (t *Transport) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
 // recursionKey marks the context of a request that Base may lead back to this
-// Transport.
+// Transport, while Base sends it.
 type recursionKey struct{ t *Transport }
 
-// mark returns a copy of req whose context has the mark.
-func (x *trip) mark(req *http.Request) *http.Request {
-	return req.WithContext(context.WithValue(req.Context(), recursionKey{x.t}, true))
+// mark returns a copy of the request for Base, and what ends the mark.
+func (x *trip) mark(req *http.Request) (marked http.Request, unmark func()) {
+	sending := new(atomic.Bool)
+	sending.Store(true)
+	return *req.WithContext(context.WithValue(req.Context(), recursionKey{x.t}, sending)), func() { sending.Store(false) }
+}
+
+func (x *trip) marked() bool {
+	sending, ok := x.req.Context().Value(recursionKey{x.t}).(*atomic.Bool)
+	return ok && sending.Load()
 }

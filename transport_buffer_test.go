@@ -301,3 +301,20 @@ func TestContextEndsAWaitForClose(t *testing.T) {
 		}
 	})
 }
+
+// A body fails, and Base returns its error. Another body would fail as well.
+func TestBodysOwnErrorIsNotRetried(t *testing.T) {
+	broken := errors.New("the disk is broken")
+	opened := 0
+	open := func() (io.ReadCloser, error) {
+		opened++
+		return track(io.MultiReader(strings.NewReader("12345"), failing{broken})), nil
+	}
+	req := get(t, api)
+	req.Method, req.GetBody, req.ContentLength = "PUT", open, 10
+	req.Body, _ = open()
+	_, err := to(staticSource(), answering(outcome{status: 200}), retrying(atOnce)).RoundTrip(req)
+	if !errors.Is(err, broken) || opened != 1 {
+		t.Errorf("got %v after %d bodies, want the body's own error after 1", err, opened)
+	}
+}

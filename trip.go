@@ -46,7 +46,7 @@ func (x *trip) admit() error {
 		return p.err
 	case x.req.URL == nil || x.req.Header == nil:
 		return errors.New("authsec: the request has no URL, or its Header is nil")
-	case p.marks && x.req.Context().Value(recursionKey{x.t}) != nil:
+	case p.marks && x.marked():
 		return errors.New("authsec: Transport.Base is nil, and http.DefaultTransport leads back to this Transport: set Base")
 	}
 	switch p.hosts.Check(x.req, p.direct) {
@@ -56,7 +56,7 @@ func (x *trip) admit() error {
 		return fmt.Errorf("authsec: the token would go to %s over plain HTTP: use https, or list \"http://%[1]s\" in Hosts if its network is to be trusted: %w", x.req.URL.Host, ErrInsecureURL)
 	}
 	x.withheld = true
-	p.notices.tokenWithheld(x.req.Context(), x.req.URL.Host)
+	p.notices.tokenWithheld(x.req.Context(), x.req.URL)
 	return nil
 }
 
@@ -84,9 +84,9 @@ func (x *trip) attempt() (*http.Response, error) {
 	case resp.StatusCode == http.StatusUnauthorized && !x.renewed:
 		return x.replay(resp, token)
 	case resp.StatusCode == http.StatusForbidden && p.source != nil && wantsScope(resp.Header):
-		p.source.widen(x.req.Context(), token.text, x.req.URL.Host)
-	case resp.StatusCode != http.StatusUnauthorized:
-		p.notices.tokenAccepted(x.req.URL.Host)
+		p.source.widen(x.req.Context(), token.text, hosts.Place(x.req.URL))
+	default:
+		p.notices.answered(x.req.URL, resp.StatusCode)
 	}
 	return resp, err
 }
@@ -97,20 +97,20 @@ func (x *trip) replay(resp *http.Response, rejected bearer) (*http.Response, err
 	p, ctx := &x.t.ready, x.req.Context()
 	x.renewed = true
 	if !p.renews {
-		p.notices.tokenRejected(ctx, x.req.URL.Host, resp.StatusCode, false)
+		p.notices.tokenRejected(ctx, x.req.URL, resp.StatusCode, false)
 		return resp, nil
 	}
 	replay.Hold(ctx, resp) // frees its connection, which the fetch may need
-	newer, err := p.renew(ctx, rejected, x.req.URL.Host)
+	newer, err := p.renew(ctx, rejected, hosts.Place(x.req.URL))
 	another := err == nil && newer.value != "" && newer.value != rejected.value
-	p.notices.tokenRejected(ctx, x.req.URL.Host, resp.StatusCode, another)
+	p.notices.tokenRejected(ctx, x.req.URL, resp.StatusCode, another)
 	if !another || x.nextBody() != nil {
 		return resp, nil
 	}
 	replay.Discard(resp.Body)
 	resp, err = x.send(newer)
-	if err == nil && resp.StatusCode != http.StatusUnauthorized {
-		p.notices.tokenAccepted(x.req.URL.Host)
+	if err == nil {
+		p.notices.answered(x.req.URL, resp.StatusCode)
 	}
 	return resp, err
 }
@@ -154,7 +154,9 @@ func (x *trip) send(token bearer) (*http.Response, error) {
 		out := &outgoing{Request: *x.req}
 		req = &out.Request
 		if p.marks {
-			*req = *x.mark(x.req)
+			var unmark func()
+			*req, unmark = x.mark(x.req)
+			defer unmark()
 		}
 		req.Body, req.GetBody = x.body, x.getBody
 		if token.value != "" {

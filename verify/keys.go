@@ -167,7 +167,7 @@ func await(ctx context.Context, f *flight.Flight[struct{}]) error {
 
 // begin starts a fetch. mu is held, and no fetch is under way.
 func (s *keySet) begin() {
-	s.flight = flight.Start(context.Background(), s.server.timeout, &s.fetches, s.fetch, s.land)
+	s.flight = flight.Start(context.Background(), s.server.timeout, &s.fetches, s.fetch, s.land, nil)
 }
 
 // fetched is what came of a fetch: keys or a fault.

@@ -145,7 +145,7 @@ func (r *revocations) begin(v *verdict, now time.Time, token, tenant string, cla
 			}
 			r.land(v, tenant, a)
 			return none
-		})
+		}, nil)
 }
 
 // postpone records that there is no answer, and when to ask next. mu is held.

@@ -142,6 +142,7 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return fail(stderr, "fetch", plain(err), fetchAdvice(err))
 	}
 	defer resp.Body.Close()
+	notCached(src.Stats().Cache.LastError, "fetch", stderr)
 	fmt.Fprintln(stderr, resp.Proto, resp.Status)
 	if !seen.sent {
 		fmt.Fprintf(stderr, "authsec fetch: the token was not sent to %s: list the host with -hosts, or in AUTHSEC_HOSTS, if the token belongs there\n", req.URL.Host)

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/dircache"
 	"github.com/authsec-go/authsec/internal/conn"
 )
 
@@ -64,11 +65,14 @@ func proxy(ctx context.Context, args []string, stderr io.Writer) int {
 	logger := newLogger(stderr, f.level)
 	share := func(*authsec.Config) {}
 	if f.cacheDir != "" {
-		_, shared, err := openCache(f.cacheDir)
-		if err != nil {
+		switch _, shared, err := openCache(f.cacheDir); {
+		case errors.Is(err, dircache.ErrWrongDir):
 			return fail(stderr, "proxy", fmt.Errorf("-cache-dir: %w", err), "choose another -cache-dir, or none")
+		case err != nil: // as if the directory failed later
+			logger.Warn("cache not used", "error", oneLine(err.Error()))
+		default:
+			share = func(cfg *authsec.Config) { cfg.Cache = shared }
 		}
-		share = func(cfg *authsec.Config) { cfg.Cache = shared }
 	}
 	src, _, err := sourceFromEnv(logger, share)
 	if err != nil {

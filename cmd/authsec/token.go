@@ -71,6 +71,7 @@ func token(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return fail(stderr, "token", err, advice(err))
 	}
 	t = renewLate(ctx, cache, src, cfg, t)
+	notCached(src.Stats().Cache.LastError, "token", stderr)
 	if isTerminal(stdout) {
 		fmt.Fprintln(stderr, "authsec token: standard output is a terminal, and this token is a secret: whoever sees it can use it until it expires")
 	}

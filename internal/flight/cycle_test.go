@@ -27,7 +27,7 @@ type source struct {
 func (s *source) get(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	if s.flight == nil {
-		s.flight = Start(ctx, time.Minute, nil, s.fetch, s.land)
+		s.flight = Start(ctx, time.Minute, nil, s.fetch, s.land, nil)
 	}
 	f := s.flight
 	s.mu.Unlock()
@@ -164,7 +164,7 @@ func (x *trio) wait(ctx context.Context, name rune, most time.Duration) error {
 }
 
 func start(timeout time.Duration, f func(ctx context.Context) error) *Flight[outcome] {
-	return Start(context.Background(), timeout, nil, func(ctx context.Context) (string, error) { return "", f(ctx) }, toOutcome)
+	return Start(context.Background(), timeout, nil, func(ctx context.Context) (string, error) { return "", f(ctx) }, toOutcome, nil)
 }
 
 func TestAWaitThatIsOverIsNoPartOfACycle(t *testing.T) {

@@ -14,8 +14,9 @@ import (
 // Flight is one call for any number of waiters. Make one with [Start].
 type Flight[R any] struct {
 	node
-	result R
-	err    error // of land
+	result  R
+	err     error         // of land
+	settled chan struct{} // closed when after has returned
 }
 
 // Start calls f in the background, and then land with f's result. Start returns at
@@ -28,23 +29,40 @@ type Flight[R any] struct {
 // flight's goroutine, before any waiter returns. It gets an error of [Do], which is
 // [context.DeadlineExceeded] if f did not return within timeout. If land itself panics
 // or ends its goroutine, the waiters get a zero R and an error.
-func Start[V, R any](ctx context.Context, timeout time.Duration, l *Left, f func(context.Context) (V, error), land func(V, error) R) *Flight[R] {
-	fl := &Flight[R]{node: node{done: make(chan struct{})}, err: ErrExited}
+//
+// after, which may be nil, then gets the waiters' result, when no waiter is held up.
+func Start[V, R any](ctx context.Context, timeout time.Duration, l *Left, f func(context.Context) (V, error), land func(V, error) R, after func(R)) *Flight[R] {
+	fl := &Flight[R]{node: node{done: make(chan struct{})}, err: ErrExited, settled: make(chan struct{})}
 	ctx = context.WithValue(context.WithoutCancel(ctx), nodeKey{}, &fl.node)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	go func() {
-		defer func() {
-			if v := recover(); v != nil {
-				fl.err = panicked(v)
-			}
-			close(fl.done)
+		defer close(fl.settled)
+		defer func() { recover() }() // of after
+		func() {
+			defer func() {
+				if v := recover(); v != nil {
+					fl.err = panicked(v)
+				}
+				close(fl.done)
+			}()
+			v, err := Do(ctx, l, f, nil)
+			cancel()
+			fl.result = land(v, err)
+			fl.err = nil
 		}()
-		v, err := Do(ctx, l, f, nil)
-		cancel()
-		fl.result = land(v, err)
-		fl.err = nil
+		if after != nil {
+			after(fl.result)
+		}
 	}()
 	return fl
+}
+
+// Settle waits until after has returned, but no longer than ctx.
+func (f *Flight[R]) Settle(ctx context.Context) {
+	select {
+	case <-f.settled:
+	case <-ctx.Done():
+	}
 }
 
 // Wait returns the flight's result, but waits no longer than ctx. The error is ctx's,

@@ -47,7 +47,7 @@ func TestFlightLandsOnceWhateverTheCallDoes(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			landed := 0
 			start := time.Now()
-			f := Start(t.Context(), tc.timeout, tc.left, tc.f, func(v string, err error) outcome { landed++; return outcome{v, err} })
+			f := Start(t.Context(), tc.timeout, tc.left, tc.f, func(v string, err error) outcome { landed++; return outcome{v, err} }, nil)
 			got, err := f.Wait(t.Context())
 			if took := time.Since(start); fmt.Sprint(got) != tc.want || err != nil || took != tc.took {
 				t.Errorf("%s: got %v, error %v after %v, want %s, nil after %v", tc.name, got, err, took, tc.want, tc.took)
@@ -75,7 +75,7 @@ func TestWaitersEndIfLandDoesNotReturn(t *testing.T) {
 		"exits":  {func(string, error) outcome { runtime.Goexit(); return outcome{"v", nil} }, "ended its goroutine"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			f := Start(t.Context(), second, nil, returns("v", nil, 0), tc.land)
+			f := Start(t.Context(), second, nil, returns("v", nil, 0), tc.land, nil)
 			if got, err := f.Wait(t.Context()); got != (outcome{}) || err == nil || err.Error() != tc.want {
 				t.Errorf("land %s: got %v, error %v, want none, %s", name, got, err, tc.want)
 			}
@@ -91,7 +91,7 @@ func TestStartCallsNothingItself(t *testing.T) {
 			mu.Lock()
 			f := Start(noCalls{}, timeout, &Left{},
 				func(context.Context) (string, error) { return locked("v", nil) },
-				func(v string, err error) outcome { return toOutcome(locked(v, err)) })
+				func(v string, err error) outcome { return toOutcome(locked(v, err)) }, nil)
 			mu.Unlock()
 			<-f.done
 		}
@@ -114,7 +114,7 @@ func TestFlightKeepsValuesOfContextButNotItsEnd(t *testing.T) {
 				t.Errorf("deadline: got %v from now (%t), want 55s", time.Until(deadline), ok)
 			}
 			return fmt.Sprint(ctx.Value(key{}), " ", ctx.Err()), nil
-		}, toOutcome)
+		}, toOutcome, nil)
 		if _, err := f.Wait(ctx); err != context.DeadlineExceeded {
 			t.Errorf("Wait as its context ends: got error %v, want %v", err, context.DeadlineExceeded)
 		}
@@ -133,7 +133,7 @@ func TestManyWaitersShareOneCall(t *testing.T) {
 		f := Start(t.Context(), time.Minute, nil, func(context.Context) (string, error) {
 			time.Sleep(5 * second)
 			return fmt.Sprint(calls.Add(1)), nil
-		}, toOutcome)
+		}, toOutcome, nil)
 		var all sync.WaitGroup
 		for i := range 1000 {
 			all.Go(func() {
@@ -164,7 +164,7 @@ func TestFlightLeftBehindIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Left
 		hang := make(chan struct{})
-		f := Start(t.Context(), second, &l, func(context.Context) (string, error) { <-hang; return "v", nil }, toOutcome)
+		f := Start(t.Context(), second, &l, func(context.Context) (string, error) { <-hang; return "v", nil }, toOutcome, nil)
 		if got, _ := f.Wait(t.Context()); !errors.Is(got.err, context.DeadlineExceeded) || l.Running() != 1 {
 			t.Errorf("got %v and %d running, want a deadline exceeded and 1", got, l.Running())
 		}
@@ -180,13 +180,38 @@ func TestWaitPrefersTheResultToTheEndOfContext(t *testing.T) {
 	for range 50 { // select chooses at random
 		synctest.Test(t, func(t *testing.T) {
 			release := make(chan struct{})
-			f := Start(t.Context(), second, nil, func(context.Context) (string, error) { <-release; return "v", nil }, toOutcome)
+			f := Start(t.Context(), second, nil, func(context.Context) (string, error) { <-release; return "v", nil }, toOutcome, nil)
 			ctx := readyContext{t.Context(), func() { close(release) }}
 			for _, ctx := range []context.Context{ctx, ended()} {
 				if got, err := f.Wait(ctx); got.v != "v" || err != nil {
 					t.Fatalf("got %v, error %v, want the result", got, err)
 				}
 			}
+		})
+	}
+}
+
+// Waiters are not held up by what comes after the flight, even if that hangs or
+// panics. Settle waits for it.
+func TestWaitersDoNotWaitForAfter(t *testing.T) {
+	for name, end := range map[string]func(){"hangs": func() { time.Sleep(time.Minute) }, "panics": func() { panic("after") }, "exits": func() { runtime.Goexit() }} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var got outcome
+				f := Start(t.Context(), time.Minute, nil, func(context.Context) (string, error) { return "v", nil }, toOutcome, func(o outcome) { got = o; end() })
+				began := time.Now()
+				if o, err := f.Wait(t.Context()); o.v != "v" || err != nil || time.Since(began) != 0 {
+					t.Errorf("Wait: got %v, %v after %v, want the result at once", o, err, time.Since(began))
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), second)
+				defer cancel()
+				f.Settle(ctx)
+				synctest.Wait()
+				if took := time.Since(began); (took == second) != (name == "hangs") || got.v != "v" {
+					t.Errorf("Settle: took %v with %v", took, got)
+				}
+				time.Sleep(2 * time.Minute)
+			})
 		})
 	}
 }

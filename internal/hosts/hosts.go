@@ -158,3 +158,13 @@ func Local(u *url.URL, base http.RoundTripper) bool {
 	return Loopback(u.Hostname()) &&
 		Direct(base)(&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{}})
 }
+
+// Place returns u's host, and its port if that is not the scheme's default, in one
+// spelling: to tell places apart.
+func Place(u *url.URL) string {
+	place := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	if port := portOf(u); port != effectivePort(u.Scheme, "") {
+		place += ":" + port
+	}
+	return place
+}

@@ -291,3 +291,17 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// The fast path takes over TLS only what a pattern names over TLS.
+func TestSpelledHostsAreThoseOfTLS(t *testing.T) {
+	for _, c := range []struct{ pattern, url string }{
+		{"http://orders.prod.svc:8080", "https://orders.prod.svc:8080/"},
+		{"*.example.com", "https://*.example.com/"},
+		{"http://*.example.com", "https://*.example.com/"},
+	} {
+		req := &http.Request{Method: "GET", URL: &url.URL{Scheme: "https", Host: strings.Split(c.url, "/")[2], Path: "/"}}
+		if got := hostList(t, c.pattern).Check(req, Direct(nil)); got != Withhold {
+			t.Errorf("%s, listed %s: got verdict %v, want it withheld", c.url, c.pattern, got)
+		}
+	}
+}

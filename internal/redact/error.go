@@ -15,6 +15,10 @@ import (
 // maxTree is how many errors Conceal looks at in a tree before it distrusts it.
 const maxTree = 100
 
+// maxErrorText is how long a text Conceal searches. A longer one, such as of an answer
+// that net/http quotes, is hidden but for its beginning.
+const maxErrorText = 8 << 10
+
 // try calls foreign code. It returns false if that panicked.
 func try[T any](f func() T) (v T, ok bool) {
 	defer func() { _ = recover() }()
@@ -61,7 +65,11 @@ func Conceal(err error, clientID string, secrets ...string) error {
 				if tree[i] == nil {
 					continue
 				}
-				if i == maxTree || shows(tree[i].Error()) {
+				text := ""
+				if tree[i] != nil && i < maxTree {
+					text = tree[i].Error()
+				}
+				if i == maxTree || len(text) > maxErrorText || shows(text) {
 					return false
 				}
 				switch err := tree[i].(type) {

@@ -127,12 +127,17 @@ func (b *Body) Broken() error {
 	return b.watch.broken
 }
 
-// Close closes the body of a request, or of an attempt, that is not sent.
+// Close closes the body of a request, or of an attempt, that is not sent. A Close that
+// hangs is left behind after closePatience.
 func (b *Body) Close() {
-	if b.last != nil {
-		quietly(b.last.Close)
-		b.last = nil
+	last := b.last
+	b.last = nil
+	if last == nil || last == http.NoBody {
+		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	flight.Do(ctx, nil, func(context.Context) (struct{}, error) { return struct{}{}, last.Close() }, nil)
 }
 
 var errPanicked = errors.New("authsec: the body panicked")

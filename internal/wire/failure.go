@@ -84,7 +84,7 @@ func (r *Reply) Failure() Failure {
 			}
 			f.Window = min(window, MaxRetryAfter)
 		}
-	case r.Status >= 500 || r.Status == http.StatusRequestTimeout:
+	case r.Status >= 500 || r.Status == http.StatusRequestTimeout || r.Status == http.StatusTooEarly:
 		f.Kind = Unavailable
 	}
 	if e, ok := fields.Values["error"].(map[string]any); ok { // from other endpoints of newer servers
