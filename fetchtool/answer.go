@@ -48,8 +48,14 @@ func readText(resp *http.Response, secrets []string, limit int) (*Result, error)
 	}
 	declared := resp.Header.Get("Content-Type")
 	mediaType, params, err := mime.ParseMediaType(declared)
+	shown := ""
+	if mediaType != "" { // struck out of the header, since base64 in lower case is not known as such
+		raw, _, _ := strings.Cut(declared, ";")
+		shown, _ = redact.Strike(strings.TrimSpace(raw), maxShownType, secrets...)
+		shown = strings.ToLower(shown)
+	}
 	if known := err == nil || mediaType != ""; known && !textual(mediaType) {
-		return nil, notText(mediaType, resp.ContentLength)
+		return nil, notText(shown, resp.ContentLength)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit+redact.Reach(secrets...))+1))
 	if err != nil {
@@ -57,15 +63,16 @@ func readText(resp *http.Response, secrets []string, limit int) (*Result, error)
 	}
 	if mediaType == "" && len(body) > 0 {
 		mediaType, params, _ = mime.ParseMediaType(http.DetectContentType(body))
+		shown = mediaType
 		if !textual(mediaType) {
-			return nil, notText(mediaType, resp.ContentLength)
+			return nil, notText(shown, resp.ContentLength)
 		}
 	}
 	text, ok := decode(body, params["charset"])
 	if !ok {
-		return nil, notText(mediaType+" in a character set that this tool does not know, or not text at all", resp.ContentLength)
+		return nil, notText(shown+" in a character set that this tool does not know, or not text at all", resp.ContentLength)
 	}
-	r := &Result{StatusCode: resp.StatusCode, ContentType: mediaType, Size: resp.ContentLength}
+	r := &Result{StatusCode: resp.StatusCode, ContentType: shown, Size: resp.ContentLength}
 	if resp.Request != nil && resp.Request.URL != nil {
 		r.URL, _ = redact.Strike(resp.Request.URL.String(), maxURL, secrets...)
 	}
@@ -113,7 +120,7 @@ func decode(body []byte, charset string) (string, bool) {
 	return text, !strings.Contains(text, "\x00")
 }
 
-// maxShownType is how much of a foreign media type is shown.
+// maxShownType is how many bytes of a foreign media type are shown.
 const maxShownType = 100
 
 func notText(what string, size int64) *Error {
@@ -121,5 +128,5 @@ func notText(what string, size int64) *Error {
 	if size >= 0 {
 		shown = fmt.Sprintf("of %d bytes", size)
 	}
-	return fail(NotText, "The answer is not text that can be shown here: %s, %s. Ask for JSON or text, if the API has it.", what[:min(len(what), maxShownType)], shown)
+	return fail(NotText, "The answer is not text that can be shown here: %s, %s. Ask for JSON or text, if the API has it.", what, shown)
 }

@@ -59,6 +59,8 @@ func TestAttacksByURLAreRefused(t *testing.T) {
 		"https://api.example.com/v1/%f0%80%80%ae/admin", "https://api.example.com/v1/%u002e%u002e/admin", "https://api.example.com/v1/%uff0e%uff0e/admin", "https://api.example.com/v1/．．/admin", "https://api.example.com/v1/%ef%bc%8e%ef%bc%8e/admin",
 		"https://api.example.com/v1/..／admin", "https://api.example.com/v1/‥/admin", "https://api.example.com/v1/..%ef%bc%8fadmin", "https://api.example.com/v1/％2e％2e/admin",
 		"https://api.example.com/v1/..;/admin", "https://api.example.com/v1/..;x=y/admin", "https://api.example.com/v1/.;/..;/admin", "https://api.example.com/v1/..%3b/admin", "https://api.example.com/v1/;/../admin", "https://api.example.com/v1/;x/admin",
+		"︰/︰/secrets", "%ef%b8%b0/x", "https://api.example.com/v1/︰/admin", "https://api.example.com/v1/︙/admin", "https://api.example.com/v1/℅/admin", "https://api.example.com/v1/⒈", "https://api.example.com/v1/..？x/admin", "https://api.example.com/v1/..＃x", "https://api.example.com/v1/..；/admin",
+		"..%3fx", "..%23x", "..%3Fx/admin", ".%3fx", ".%23", "https://api.example.com/v1/..%3f/admin", "https://api.example.com/v1/..%23/admin", "https://api.example.com/v1/..%20%3fx", "https://api.example.com/v1/x/..%3b%23x", "https://api.example.com/v1/%3fx/..%3f",
 		"https://api.example.com/v1/..%20/admin", "https://api.example.com/v1/.%20./admin", "https://api.example.com/v1/.../admin", "https://api.example.com/v1/..%00/admin", "https://api.example.com/v1/x%00", "https://api.example.com/v1/..%0d%0a/admin", "https://api.example.com/v1/%7f",
 		"https://api.example.com/v1/%e2%80%ae/x", "https://api.example.com/v1/%c2%85/x",
 		"https://api.example.com/v1/%", "https://api.example.com/v1/%2", "https://api.example.com/v1/%zz", "https://api.example.com/v1/%+2", "https://api.example.com/v1/%-1x",
@@ -131,7 +133,7 @@ func TestRedirectsThatLeaveAreNotFollowed(t *testing.T) {
 			evil.URL, evil.URL + "/v1/x", "//" + evilHost + "/v1/x", evil.URL + "/?back=" + api.URL + "/v1/x", // and back in
 			"http://" + host + "@" + evilHost + "/v1/x", "http://user:pw@" + host + "/v1/x", "https://" + host + "/v1/x", "file:///etc/passwd", "file:/etc/passwd", "ftp://" + host + "/v1/x",
 			"data:text/plain,x", "javascript:alert(1)", "/admin", "/", "../admin", "../../admin", "/v10/x", "/v1/../admin", "/v1/%2e%2e/admin", "/v1/%252e%252e/admin", "/v1/..%2fadmin",
-			"/v1/..;/admin", "/v1//../admin", "\\\\" + evilHost, "/\\" + evilHost, "/v1/..\\admin", "http:\\\\" + evilHost + "\\v1", "/v1/%c0%ae%c0%ae/x", "http://localhost:1/v1/x", api.URL + "/admin",
+			"/v1/..;/admin", "/v1//../admin", "\\\\" + evilHost, "/\\" + evilHost, "/v1/..\\admin", "http:\\\\" + evilHost + "\\v1", "/v1/%c0%ae%c0%ae/x", "/v1/︰/x", "/v1/%ef%b8%b0/x", "/v1/..%3fx", "/v1/..%23x", "..%3f/x", "http://localhost:1/v1/x", api.URL + "/admin",
 		} {
 			r.location.Store(location)
 			t.Logf("%d to %q", status, location)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/internal/conn"
 	"github.com/authsec-go/authsec/internal/hosts"
 )
 
@@ -68,7 +69,8 @@ type Config struct {
 	Timeout time.Duration
 
 	// Base makes the requests to the API, below an [authsec.Transport] with its
-	// default retries. nil: http.DefaultTransport.
+	// default retries. nil: a copy of http.DefaultTransport that closes HTTP/2
+	// connections which do not answer for 15 s.
 	Base http.RoundTripper
 
 	// Name is the tool's name for a model: 1 to 64 letters, digits, underscores
@@ -153,7 +155,7 @@ func New(cfg Config) (*Tool, error) {
 
 	base := cfg.Base
 	if base == nil {
-		base = http.DefaultTransport
+		base = conn.Shared()
 	}
 	transport := &authsec.Transport{Source: t.source, Base: witness{base}, Hosts: tokenHosts, Logger: cfg.AuthSec.Logger}
 	t.client = &http.Client{Transport: guard{transport, t}, CheckRedirect: t.checkRedirect}
@@ -176,6 +178,9 @@ func (t *Tool) setScope(cfg Config, fault func(string, ...any)) (tokenHosts []st
 	for i, text := range cfg.DownstreamURLs {
 		text = strings.TrimSpace(text)
 		root, err := parseTarget(text)
+		if alone := checkAlone(text); alone != nil {
+			err = alone
+		}
 		switch {
 		case text == "":
 			fault("DownstreamURLs[%d] is empty (in the environment: DOWNSTREAM_URL): write one like https://api.example.com/v1", i)

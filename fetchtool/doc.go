@@ -25,11 +25,18 @@
 //
 // A URL that parsers or servers read in several ways is refused, not mended:
 // one with a user name, a backslash, white space or invisible characters; with
-// an escaped dot, slash, backslash, percent or control character in its path,
-// or escapes that are no UTF-8; with a segment such as "..;"; with a host that
-// is not ASCII. What is left is brought into one form, in which it is compared
+// an escaped dot, slash, backslash, percent or control character in its path, a
+// character that becomes one of them in Unicode's normal form NFKC, or escapes that
+// are no UTF-8; with a segment such as "..;" or "..%3F"; with a host that is not
+// ASCII. What is left is brought into one form, in which it is compared
 // and sent: dot and empty segments are resolved, needless escapes undone,
 // a fragment dropped. A query may hold anything.
+//
+// A model's URL is refused as well if something stands around it or in its path that
+// models write around an input: quotes, brackets, backticks, a code fence. That holds
+// for the URL in the input's JSON, too. The model is told to leave it out, or to escape
+// it if it belongs to the URL. Names may have apostrophes and parentheses, as in
+// Customers('A').
 //
 // The tool can't tell a good request below a permitted URL from a bad one: give
 // it the narrowest URLs, methods and delegation that do. The API's host is
@@ -38,17 +45,18 @@
 // # What a model gets
 //
 // Text: valid UTF-8, at most [Config.MaxAnswer] bytes, within
-// [Config.Timeout]. Other content is refused with its type and size. Headers are
-// not passed on.
+// [Config.Timeout]. Other content is refused with its type and size. Headers,
+// trailers and the text of the status line are not passed on. Only the media type is.
 //
-// If an API echoes the token or the client ID, the model reads "[redacted]" in
-// its place. They are found in any case; escaped as URLs, HTML, JSON and
+// If an API echoes the token or the client ID, in its text, the media type or a
+// redirect's URL, the model reads "[redacted]" in its place. They are found in any case; escaped as URLs, HTML, JSON and
 // JavaScript do, up to six times over; in base64, with or without line breaks,
 // and in base64 of base64; and in mixtures of these. A client ID is also found
 // without its hyphens, and a token without its signature.
 //
 // Nothing else is looked for: neither a secret that is encrypted, compressed,
-// reversed, split up or encoded in another way (quoted-printable, base32, octal),
+// reversed, split up or encoded in another way (hex, base32, quoted-printable,
+// octal),
 // nor other secrets that the API may send. An API that wants to get the token
 // past the tool can do so. But it has the token already.
 //

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/authsec-go/authsec/fetchtool"
 )
 
@@ -50,8 +52,8 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // below judges a request line by other means than the package: it undoes all
-// escapes, takes every slash-like and dot-like character for one, drops
-// parameters, and resolves dots.
+// escapes, takes what Unicode decomposes to slashes and dots for them, drops
+// parameters, queries and fragments, and resolves dots.
 func below(requestURI, root string) bool {
 	p, _, _ := strings.Cut(requestURI, "?")
 	for range 5 {
@@ -61,11 +63,10 @@ func below(requestURI, root string) bool {
 		}
 		p = decoded
 	}
-	p = strings.NewReplacer(`\`, "/", "／", "/", "＼", "/", "．", ".", "。", ".", "․", ".", "‥", "..", "…", "...", "\xc0\xae", ".", "\xc0\xaf", "/", "\x00", "").Replace(p)
+	p = strings.NewReplacer(`\`, "/", "\xc0\xae", ".", "\xc0\xaf", "/", "\x00", "").Replace(norm.NFKD.String(p))
 	segments := strings.Split(p, "/")
 	for i, s := range segments {
-		s, _, _ = strings.Cut(s, ";")
-		segments[i] = strings.TrimSpace(s)
+		segments[i] = strings.TrimSpace(s[:strings.IndexAny(s+";", ";?#")])
 	}
 	for _, merged := range []string{path.Clean("/" + strings.Join(segments, "/")), path.Clean("/" + p)} {
 		if merged != root && !strings.HasPrefix(merged, root+"/") {
@@ -76,12 +77,14 @@ func below(requestURI, root string) bool {
 }
 
 // FuzzWhatIsSentLiesBelow: whatever a model writes, and wherever an API
-// redirects, what a server would see lies below a permitted URL.
+// redirects, what a server would see lies below a permitted URL. With quotes or the
+// like around it, nothing is sent.
 func FuzzWhatIsSentLiesBelow(f *testing.F) {
 	for _, seed := range []string{
 		"https://api.example.com/v1/x", "/customers/42", "x", "?q", "#f", "//evil.test", "https://api.example.com@evil.test/", "https://api.example.com:443/v1/../admin",
 		"/v1/%2e%2e/admin", "..;/x", "/v1//../x", "%2f..", "\\\\evil", "https://api.example.com/v1;x", "HTTPS://API.EXAMPLE.COM./v1/%76?x#y", "a/../../b", "%c0%ae", "x%3b", "．．/", "y?z=%0d%0a",
 		"https:/evil", "http://api.example.com/v1", "https://[::1]/v1", "/v1/x-go", "https://api.example.com/v1/é%20[", "x/./y//z/..", "https://api.example.com/%76%31",
+		"︰/︰/secrets", "..%3fx", "..%23x", "%ef%b8%b0/x", "..？/x", "\"/customers/42\"", "'x'", "```\nx\n```", "<https://api.example.com/v1/x>", "Customers('A')", "x?q=\"a\"", "[x](x)", "%22x%22", "&quot;x",
 	} {
 		f.Add(seed)
 	}
@@ -104,11 +107,21 @@ func FuzzWhatIsSentLiesBelow(f *testing.F) {
 			if err == nil && len(base.seen) == 0 {
 				t.Fatalf("%q: got an answer without a request", text)
 			}
-			if err == nil {
+			if asked == text && err == nil {
 				// What was sent is its own one form.
 				again, err := s.tool.Fetch(context.Background(), fetchtool.Request{URL: result.URL})
 				if err != nil && !strings.Contains(result.URL, "/x-go") || err == nil && again.URL != result.URL {
 					t.Fatalf("%q: got %q, and %v, %v when that is fetched again, want the same", text, result.URL, again, err)
+				}
+				// Nothing is sent that has something around it, nor a path with such characters.
+				if strings.ContainsAny(text, "\"`<>{}") && !strings.ContainsAny(text, "?#") {
+					t.Fatalf("%q: %s was sent, want it refused", text, result.URL)
+				}
+				for _, around := range []string{`"X"`, "'X'", "`X`", "```\nX\n```", "<X>", "(X)", "[X]", "“X”", "「X」", "**X**", "%22X%22"} {
+					wrapped := strings.Replace(around, "X", text, 1)
+					if got, err := s.tool.Fetch(context.Background(), fetchtool.Request{URL: wrapped}); err == nil {
+						t.Fatalf("%q: %s was sent, want it refused", wrapped, got.URL)
+					}
 				}
 			}
 			// Other parsers see the same host in what is permitted.

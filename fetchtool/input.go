@@ -55,16 +55,19 @@ func (t *Tool) parse(input string) (Request, *Error) {
 	if limit := 6*(maxURL+t.maxBody) + maxURL; len(input) > limit {
 		return Request{}, fail(TooLarge, "The input has more than %d bytes. Send less.", limit)
 	}
+	if strings.HasPrefix(input, t.name+"(") {
+		return Request{}, fail(BadInput, "The input has the tool's name around it: leave that out. %s", t.inputHint())
+	}
 	if !strings.HasPrefix(input, "{") {
 		return Request{URL: input}, nil
 	}
 	dec := json.NewDecoder(strings.NewReader(input))
 	var fields map[string]json.RawMessage
 	if err := dec.Decode(&fields); err != nil {
-		return Request{}, fail(BadInput, "The input is not valid JSON. %s", t.inputHint())
+		return Request{}, fail(BadInput, "The input begins with a brace and is not valid JSON: leave out the braces around a URL. %s", t.inputHint())
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return Request{}, fail(BadInput, "Something follows the input's JSON object. %s", t.inputHint())
+		return Request{}, fail(BadInput, "Something follows the input's JSON object: leave it out. %s", t.inputHint())
 	}
 	var req Request
 	for name, raw := range fields {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // maxURL is how many bytes of a URL are looked at: servers commonly take request
@@ -71,6 +73,9 @@ func (s scope) resolve(text string) (target, error) {
 
 // absolute puts a relative text below the scope's only URL.
 func (s scope) absolute(text string) (string, error) {
+	if err := checkAlone(text); err != nil {
+		return "", err
+	}
 	if err := checkText(text); err != nil {
 		return "", err
 	}
@@ -85,7 +90,7 @@ func (s scope) absolute(text string) (string, error) {
 		return "", errors.New("is only a path, which could lie below several of the permitted URLs: write the whole URL")
 	}
 	root := s[0]
-	if text[0] == '?' || text[0] == '#' {
+	if text[0] == '?' {
 		return root.String() + text, nil
 	}
 	if text[0] == '/' && root.path != "/" {
@@ -180,10 +185,6 @@ func canonicalHost(scheme, authority string) (string, error) {
 	return host + ":" + port, nil
 }
 
-// compatible are characters that some servers turn into a dot, slash, backslash
-// or percent sign (their Unicode compatibility decompositions).
-const compatible = "․‥…﹒．／﹨＼﹪％"
-
 // cleanPath returns the one spelling of an escaped path: what needs no escape
 // has none, dot and empty segments are gone. Whatever a server could take for
 // another path than this package does is refused.
@@ -207,16 +208,20 @@ func cleanPath(raw string) (string, error) {
 		clean.WriteString(escape(string([]byte{c}), func(c byte) bool { return plain(c) && !(escaped && reserved(c)) }))
 	}
 	text := decoded.String()
+	normal := norm.NFKC.String(text) // some servers do that
 	switch {
 	case !utf8.ValidString(text):
 		return "", errors.New("has escapes in its path that are not valid UTF-8")
-	case strings.ContainsAny(text, compatible) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }):
+	case strings.ContainsFunc(text, ambiguous):
 		return "", errors.New("has a character in its path that servers read in several ways")
 	}
 	last := ""
-	for segment := range strings.SplitSeq(text, "/") {
+	for segment := range strings.SplitSeq(normal, "/") {
 		last = segment
-		name, _, _ := strings.Cut(segment, ";") // some servers drop what follows
+		name := segment
+		if i := strings.IndexAny(name, ";?#"); i >= 0 { // some servers drop what follows
+			name = name[:i]
+		}
 		if segment != "" && segment != "." && segment != ".." && strings.Trim(name, ". ") == "" {
 			return "", errors.New("has a path segment that servers could take for dots")
 		}
@@ -226,6 +231,12 @@ func cleanPath(raw string) (string, error) {
 		p += "/"
 	}
 	return p, nil
+}
+
+// ambiguous reports whether r is invisible, or becomes a dot, slash, backslash or
+// percent sign where a server brings a path into Unicode's normal form NFKC.
+func ambiguous(r rune) bool {
+	return !unicode.IsGraphic(r) || r >= utf8.RuneSelf && strings.ContainsAny(norm.NFKC.String(string(r)), `./\%`)
 }
 
 // escape percent-encodes the bytes that may not stand as they are.

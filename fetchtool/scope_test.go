@@ -4,8 +4,12 @@
 package fetchtool_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/authsec-go/authsec/fetchtool"
 )
@@ -44,7 +48,7 @@ func TestPermittedURLsAreSentInOneForm(t *testing.T) {
 		{"https://api.example.com/v1", "https://api.example.com/admin/../v1/x", "https://api.example.com/v1/x"},
 		// Needless escapes are undone, and needed ones stay.
 		{"https://api.example.com/v1", "https://api.example.com/%76%31/%7Euser/a%3bb;c=d", "https://api.example.com/v1/~user/a%3Bb;c=d"},
-		{"https://api.example.com/v1", "https://api.example.com/v1/Müller%20%3f%23[x]|", "https://api.example.com/v1/M%C3%BCller%20%3F%23%5Bx%5D%7C"},
+		{"https://api.example.com/v1", "https://api.example.com/v1/Müller%20%3f%23%5bx%5d|", "https://api.example.com/v1/M%C3%BCller%20%3F%23%5Bx%5D%7C"},
 		{"https://api.example.com/v1", "https://api.example.com/v1/a.b/.well-known/..x/x..", "https://api.example.com/v1/a.b/.well-known/..x/x.."},
 		{"https://api.example.com/a%20b;c", "https://api.example.com/a%20b;c/x", "https://api.example.com/a%20b;c/x"},
 		// Paths count from the only permitted URL.
@@ -74,6 +78,31 @@ func TestPermittedURLsAreSentInOneForm(t *testing.T) {
 		}
 		if base.auth[0] != "Bearer "+s.token {
 			t.Errorf("%q: the request lacks the token", c.input)
+		}
+	}
+}
+
+// TestWhatUnicodeMakesOfAPathIsRefused has each character that becomes, by itself
+// or with others, one that leads elsewhere.
+func TestWhatUnicodeMakesOfAPathIsRefused(t *testing.T) {
+	base := new(ledger)
+	s := newStack(t, base, nil)
+	n := 0
+	for r := rune(0x80); r <= unicode.MaxRune; r++ {
+		if strings.ContainsAny(norm.NFKD.String(string(r)), `./\%`) {
+			n++
+			for _, path := range []string{string(r), url.PathEscape(string(r)), "x" + string(r) + "y"} {
+				s.fail(t, fetchtool.Request{URL: path}, fetchtool.URLRefused)
+			}
+		}
+	}
+	if sent := base.requests(); n < 30 || len(sent) > 0 {
+		t.Errorf("got %d characters, want 30 at least; got the requests %q, want none", n, sent)
+	}
+	// What becomes another letter is sent as it is.
+	for path, want := range map[string]string{"ﬁ²": "%EF%AC%81%C2%B2", "e\u0301": "e%CC%81", "什么？": "%E4%BB%80%E4%B9%88%EF%BC%9F", "½": "%C2%BD"} {
+		if result, err := s.tool.Fetch(callContext(t), fetchtool.Request{URL: path}); err != nil || result.URL != "https://api.example.com/v1/"+want {
+			t.Errorf("%s: got %+v, %v, want it sent as %s", path, result, err, want)
 		}
 	}
 }

@@ -4,7 +4,9 @@
 package fetchtool_test
 
 import (
+	"encoding/base32"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,8 +16,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/authsectest"
@@ -72,6 +76,130 @@ func TestEchoedSecretsAreStruckOut(t *testing.T) {
 			if want := "before [redacted], [redacted]: after"; got != want {
 				t.Errorf("%s, %s: got %d bytes with the echo in it: %t, want %q", secret, name, len(got), strings.Contains(got, echo), want)
 			}
+		}
+	}
+}
+
+// TestWhatIsNotLookedFor holds the package's documentation to what it says is not
+// found.
+func TestWhatIsNotLookedFor(t *testing.T) {
+	for name, encode := range map[string]func(string) string{
+		"hex":    func(s string) string { return hex.EncodeToString([]byte(s)) },
+		"base32": func(s string) string { return base32.StdEncoding.EncodeToString([]byte(s)) },
+		"octal": func(s string) string {
+			var b strings.Builder
+			for _, c := range []byte(s) {
+				fmt.Fprintf(&b, `\%03o`, c)
+			}
+			return b.String()
+		},
+		"spread out": func(s string) string { return strings.Join(strings.Split(s, ""), " ") },
+		"reversed": func(s string) string {
+			b := []byte(s)
+			slices.Reverse(b)
+			return string(b)
+		},
+	} {
+		var echo string
+		base := &ledger{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+			echo = encode(token)
+			io.WriteString(w, echo)
+		})}
+		if got := newStack(t, base, nil).call(t, "x"); got != echo {
+			t.Errorf("%s: got it changed, want doc.go to say so", name)
+		}
+	}
+}
+
+// TestNoPartOfAResponseShowsASecret has an API echo the token in each part of a
+// response that net/http hands on.
+func TestNoPartOfAResponseShowsASecret(t *testing.T) {
+	for part, change := range map[string]func(resp *http.Response, echo string){
+		"media type": func(resp *http.Response, echo string) { resp.Header.Set("Content-Type", "text/"+echo) },
+		"long media type": func(resp *http.Response, echo string) {
+			resp.Header.Set("Content-Type", "text/"+strings.Repeat("x", 90)+echo)
+		},
+		"kind of media":         func(resp *http.Response, echo string) { resp.Header.Set("Content-Type", echo+"/x") },
+		"media that is no text": func(resp *http.Response, echo string) { resp.Header.Set("Content-Type", "image/"+echo) },
+		"media without a slash": func(resp *http.Response, echo string) { resp.Header.Set("Content-Type", echo) },
+		"malformed parameter":   func(resp *http.Response, echo string) { resp.Header.Set("Content-Type", "text/"+echo+"; "+echo) },
+		"malformed media type":  func(resp *http.Response, echo string) { resp.Header.Set("Content-Type", "text/"+echo+"/"+echo) },
+		"charset": func(resp *http.Response, echo string) {
+			resp.Header.Set("Content-Type", "text/"+echo+"; charset="+echo)
+		},
+		"encoding":           func(resp *http.Response, echo string) { resp.Header.Set("Content-Encoding", echo) },
+		"status":             func(resp *http.Response, echo string) { resp.Status = "200 " + echo },
+		"status of an error": func(resp *http.Response, echo string) { resp.StatusCode, resp.Status = 499, "499 "+echo },
+		"protocol":           func(resp *http.Response, echo string) { resp.Proto = echo },
+		"trailer":            func(resp *http.Response, echo string) { resp.Trailer = http.Header{"X-Echo": {echo}, echo: {"x"}} },
+		"headers": func(resp *http.Response, echo string) {
+			resp.StatusCode = 429
+			for _, name := range []string{"X-Echo", "Set-Cookie", "Retry-After", "Date", "Www-Authenticate", "Location"} {
+				resp.Header.Set(name, echo)
+			}
+		},
+		"URL": func(resp *http.Response, echo string) {
+			resp.Request.URL.RawQuery, resp.Request.URL.Fragment = echo, echo
+		},
+		"redirect within":  func(resp *http.Response, echo string) { redirect(resp, "/v1/"+echo+"?"+echo) },
+		"redirect outside": func(resp *http.Response, echo string) { redirect(resp, "https://evil.test/"+echo) },
+		"redirect's host":  func(resp *http.Response, echo string) { redirect(resp, "https://"+echo+"/") },
+		"redirect's port":  func(resp *http.Response, echo string) { redirect(resp, "https://api.example.com:"+echo+"/") },
+		"redirect's user":  func(resp *http.Response, echo string) { redirect(resp, "https://"+echo+"@api.example.com/") },
+		"redirect's kind":  func(resp *http.Response, echo string) { redirect(resp, echo+"://api.example.com/") },
+		"body that breaks": func(resp *http.Response, echo string) { resp.Body = io.NopCloser(iotest.ErrReader(errors.New(echo))) },
+	} {
+		for name, encode := range map[string]func(string) string{
+			"plain": encodings["plain"], "upper case": strings.ToUpper,
+			"base64": func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
+		} {
+			var echo string
+			s := newStack(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+				_, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+				resp := &http.Response{StatusCode: 200, Request: req, Header: http.Header{"Content-Type": {"text/plain"}}, ContentLength: -1, Body: io.NopCloser(strings.NewReader("ok"))}
+				if req.URL.Path == "/v1/x" {
+					echo = encode(token)
+					change(resp, echo)
+				}
+				return resp, nil
+			}), func(c *fetchtool.Config) { c.Methods = []string{"GET", "POST"} })
+			result, err := s.tool.Fetch(callContext(t), fetchtool.Request{URL: "x", Method: "POST"})
+			got := fmt.Sprintf("%+v %v %+v %s", result, result, err, s.call(t, `{"url":"x","method":"POST"}`))
+			for below := err; below != nil; below = errors.Unwrap(below) {
+				got += fmt.Sprintf(" %+v", below)
+			}
+			s.wantSecret(t, got)
+			if echo == "" || strings.Contains(strings.ToLower(got), strings.ToLower(echo[:40])) {
+				t.Errorf("%s, %s: got the echo, or none was made, want it struck out", part, name)
+			}
+			if e := (*fetchtool.Error)(nil); errors.As(err, &e) {
+				s.wantSecret(t, e.Advice+e.Answer)
+			}
+		}
+	}
+}
+
+func redirect(resp *http.Response, location string) {
+	resp.StatusCode = http.StatusSeeOther
+	resp.Header.Set("Location", location)
+}
+
+func TestContentTypeIsRedactedAndBounded(t *testing.T) {
+	for declared, want := range map[string]string{
+		"text/TOKEN": "text/[redacted]", "Text/TOKEN; charset=utf-8": "text/[redacted]", "application/" + authsectest.ClientID + "+json": "application/[redacted]+json",
+		"text/" + strings.Repeat("x", 200): "text/" + strings.Repeat("x", 95), "Application/JSON": "application/json",
+	} {
+		base := new(ledger)
+		base.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+			w.Header().Set("Content-Type", strings.ReplaceAll(declared, "TOKEN", token))
+			io.WriteString(w, "ok")
+		})
+		s := newStack(t, base, nil)
+		result, err := s.tool.Fetch(callContext(t), fetchtool.Request{URL: "x"})
+		if err != nil || result.ContentType != want || result.Text != "ok" {
+			t.Errorf("%s: got %d bytes, %v, want the type %q", declared, len(result.ContentType), err, want)
 		}
 	}
 }
