@@ -34,6 +34,9 @@ var (
 // concurrent use, must return when its context ends, and must never return a part of
 // an entry. Losing entries is safe. A failing Cache adds a bounded delay and causes
 // no error: the Source logs the failure and asks the server.
+//
+// A type that wraps a Cache must have the method Lease, too, if that Cache is a
+// [Leaser]. A struct that embeds the interface Cache does not have it.
 type Cache interface {
 	// Get returns the entry of key, or ErrCacheMiss if there is none.
 	Get(ctx context.Context, key string) ([]byte, error)
@@ -48,7 +51,8 @@ type Cache interface {
 
 // Leaser is a Cache that can also give a lease to one process. That process asks the
 // server, and the others wait for its result, for at most half of
-// [Config.FetchTimeout]. Without leases, every process that finds no entry asks.
+// [Config.FetchTimeout]. Without leases, every process that finds no entry asks. So a
+// type that wraps a Leaser must pass Lease on: embed Leaser, and not only Cache.
 type Leaser interface {
 	Cache
 

@@ -54,6 +54,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -61,7 +62,7 @@ import (
 
 const (
 	keyDigits = 64      // of an entry's key
-	maxData   = 8 << 20 // bytes of an entry, more than a Source stores
+	maxData   = 4 << 20 // bytes of an entry: the bound of [authsec.Cache]
 	maxHeader = 8       // bytes before an entry's data: its expiry, in ms since 1970, big endian
 
 	// Names of other files in the directory. An entry's name is its key.
@@ -73,6 +74,18 @@ const (
 	// that was killed.
 	tempAge = time.Hour
 )
+
+// ErrWrongDir means that another directory must be used. This one, or the key in it,
+// belongs to another user; or it is a symbolic link or no directory; or the user may
+// not create it. Other errors of [New] and [Cache.Key] may end: a full disk gets
+// space again, and a mode can be changed.
+var ErrWrongDir = errors.New("dircache: wrong directory")
+
+// wrongDir is an error that is also ErrWrongDir.
+type wrongDir struct{ error }
+
+func (wrongDir) Is(target error) bool { return target == ErrWrongDir }
+func (e wrongDir) Unwrap() error      { return e.error }
 
 // Cache is an [authsec.Cache] in a directory. It is an [authsec.Leaser], too, if
 // the system has flock: on all systems that Go supports but Windows, Plan 9, AIX,
@@ -94,7 +107,8 @@ var _ authsec.Cache = (*Cache)(nil)
 // the user only (0700). It fails if dir is not a directory or is a symbolic link;
 // links in the path to dir are permitted. On Unix it also fails if the directory
 // belongs to another user, or if others have any access to it. Each use of the
-// Cache checks the same again, in case the directory was replaced.
+// Cache checks the same again, in case the directory was replaced. [ErrWrongDir] tells
+// which errors only another dir can end.
 func New(dir string) (*Cache, error) {
 	if dir == "" {
 		return nil, errors.New("dircache: the directory's name is empty")
@@ -123,6 +137,9 @@ func (c *Cache) open() (*os.Root, error) {
 			info, err = os.Lstat(c.dir)
 		}
 	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOTDIR) {
+		err = wrongDir{err}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dircache: %w", err)
 	}
@@ -147,10 +164,10 @@ func (c *Cache) open() (*os.Root, error) {
 // check says why the directory can't be used.
 func (c *Cache) check(info fs.FileInfo) error {
 	if info.Mode()&fs.ModeSymlink != 0 {
-		return fmt.Errorf("dircache: %s is a symbolic link: use the directory that it leads to", c.dir)
+		return wrongDir{fmt.Errorf("dircache: %s is a symbolic link: use the directory that it leads to", c.dir)}
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("dircache: %s is not a directory", c.dir)
+		return wrongDir{fmt.Errorf("dircache: %s is not a directory", c.dir)}
 	}
 	if err := private(info); err != nil {
 		return fmt.Errorf("dircache: %s %w: use a directory that only the user can access (chmod 700)", c.dir, err)
@@ -188,7 +205,7 @@ func checkKey(key string) error {
 }
 
 // Get returns the entry of key. It returns [authsec.ErrCacheMiss] if there is none,
-// or if it has expired by this host's clock.
+// if it has over 4 MiB, or if it has expired by this host's clock.
 func (c *Cache) Get(ctx context.Context, key string) (data []byte, err error) {
 	err = c.use(ctx, key, func(root *os.Root) error {
 		f, err := root.Open(key)
@@ -203,10 +220,7 @@ func (c *Cache) Get(ctx context.Context, key string) (data []byte, err error) {
 		if err != nil {
 			return err
 		}
-		if len(stored) > maxHeader+maxData {
-			return fmt.Errorf("an entry has more than %d bytes", maxData)
-		}
-		if len(stored) < maxHeader { // a power failure may leave such a file
+		if len(stored) < maxHeader || len(stored) > maxHeader+maxData { // a power failure may leave a short file
 			return authsec.ErrCacheMiss
 		}
 		expiry := int64(binary.BigEndian.Uint64(stored))
@@ -219,7 +233,7 @@ func (c *Cache) Get(ctx context.Context, key string) (data []byte, err error) {
 	return data, err
 }
 
-// Put stores data, at most 8 MiB, as the entry of key. If it fails, or if the
+// Put stores data, at most 4 MiB, as the entry of key. If it fails, or if the
 // process is killed during it, the earlier entry is still there.
 //
 // It does not wait until the data is on the disk, which would take milliseconds.

@@ -15,7 +15,7 @@ import (
 // private says why users other than this process's have access to a file or directory.
 func private(info fs.FileInfo) error {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("belongs to user %d, and this process runs as user %d", stat.Uid, os.Geteuid())
+		return wrongDir{fmt.Errorf("belongs to user %d, and this process runs as user %d", stat.Uid, os.Geteuid())}
 	}
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
 		return fmt.Errorf("is open to other users (its mode is %#o)", perm)

@@ -66,6 +66,10 @@
 // token takes longer: by Timeout if Redis does not answer, by up to five times
 // Timeout if it is slow.
 //
+// An entry over 4 MiB, the bound of [authsec.Cache], is a miss. It is not read, whatever
+// length Redis announces: its connection is closed, and the client makes another. The
+// client's other uses are not bounded.
+//
 // The lease only saves requests. If a failover loses it, or two processes hold it,
 // the server is asked twice, and either answer may be stored. For that reason there
 // is no Redlock and no other quorum here. A lease ends with its ttl if its holder

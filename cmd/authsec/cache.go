@@ -7,13 +7,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -59,29 +56,31 @@ func openCache(dir string) (*dircache.Cache, *authsec.CacheConfig, error) {
 	return store, &authsec.CacheConfig{Store: store, Keys: authsec.NewCacheKeys(key)}, err
 }
 
-// noPlace reports whether an error says that there is no place for a cache: a
-// container may have no home directory, or a read-only file system.
-func noPlace(err error) bool {
-	var e *fs.PathError
-	return errors.Is(err, syscall.EROFS) || errors.As(err, &e) && e.Op == "mkdir"
-}
-
 // useUserCache sets cfg.Cache to the cache of the user's commands, and returns it.
-// It returns nil if there is none, and says why if the user can change that.
+// It returns nil if there is none, and says why.
 func useUserCache(cfg *authsec.Config, command string, stderr io.Writer) *dircache.Cache {
 	dir, err := userCacheDir()
-	if err != nil {
-		return nil
+	if err == nil {
+		err = ofAnother(dir)
 	}
-	store, shared, err := openCache(dir)
+	var store *dircache.Cache
+	var shared *authsec.CacheConfig
+	if err == nil {
+		store, shared, err = openCache(dir)
+	}
 	if err != nil {
-		if !noPlace(err) {
-			fmt.Fprintf(stderr, "authsec %s: the cache is not used (-cache=false turns it off): %s\n", command, oneLine(err.Error()))
-		}
+		notCached(err, command, stderr)
 		return nil
 	}
 	cfg.Cache = shared
 	return store
+}
+
+// notCached says why a command uses no cache, if err is not nil.
+func notCached(err error, command string, stderr io.Writer) {
+	if err != nil {
+		fmt.Fprintf(stderr, "authsec %s: the cache is not used (-cache=false turns it off): %s\n", command, oneLine(err.Error()))
+	}
 }
 
 // renewLate returns another token in place of one from the cache, if that is about
