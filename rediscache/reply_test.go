@@ -170,6 +170,40 @@ func TestGetReturnsNoPartOfAnEntry(t *testing.T) {
 	}
 }
 
+// TestGetKeepsItsConnection: a miss, and an error that Redis answers, cost none.
+func TestGetKeepsItsConnection(t *testing.T) {
+	client := connect(t, redistest.Start(t).Addr)
+	c := newCache(t, client)
+	if err := client.LPush(t.Context(), "authsec:{"+other+"}:entry", "item").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		mustMiss(t, c, key)
+		if _, err := c.Get(t.Context(), other); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+			t.Errorf("Get of a list: got error %v, want WRONGTYPE", err)
+		}
+	}
+	if got := client.PoolStats().Misses; got != 1 {
+		t.Errorf("%d connections were made, want 1", got)
+	}
+}
+
+// skip is a hook that answers in Redis's place.
+type skip struct{ redis.Hook }
+
+func (skip) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (skip) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(context.Context, redis.Cmder) error { return nil }
+}
+
+func TestAnAnswerThatAHookSwallowsIsNoEntry(t *testing.T) {
+	client := connect(t, "127.0.0.1:1")
+	client.AddHook(skip{})
+	if got, err := newCache(t, client).Get(t.Context(), key); err == nil || errors.Is(err, authsec.ErrCacheMiss) {
+		t.Errorf("Get = %q, %v, want an error", got, err)
+	}
+}
+
 // TestGetOutlivesABrokenConnection: go-redis does not send this command again, so
 // Get does.
 func TestGetOutlivesABrokenConnection(t *testing.T) {

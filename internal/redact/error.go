@@ -121,12 +121,10 @@ func (c *concealed) As(target any) bool {
 	return true
 }
 
-// Timeout and Temporary make it a net.Error.
-func (c *concealed) Timeout() bool   { return c.ask(net.Error.Timeout) }
-func (c *concealed) Temporary() bool { return c.ask(net.Error.Temporary) }
-
-func (c *concealed) ask(method func(net.Error) bool) bool {
+// Timeout and Temporary make it a net.Error. Both report whether err is a time-out.
+func (c *concealed) Temporary() bool { return c.Timeout() }
+func (c *concealed) Timeout() bool {
 	var err net.Error
-	is, _ := try(func() bool { return errors.As(c.err(), &err) && method(err) })
+	is, _ := try(func() bool { return errors.As(c.err(), &err) && err.Timeout() })
 	return is
 }
