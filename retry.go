@@ -183,3 +183,16 @@ func idempotent(req *http.Request) bool {
 	}
 	return false
 }
+
+// sleep waits for pause, or until early is closed. It returns false if ctx ends first.
+func sleep(ctx context.Context, pause time.Duration, early <-chan struct{}) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-early:
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}

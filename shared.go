@@ -85,7 +85,7 @@ func (s *shared) fetch(ctx context.Context, q query) (out fetched) {
 		}
 		return true
 	})
-	defer func() { // also if foreign code panics
+	defer func() { // also if code that is not ours panics
 		ctx := context.WithoutCancel(ctx)
 		if save != nil {
 			budget, cancel := s.cache.WithBudget(ctx)

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// A fetch is abandoned if it outlasts its time-out, because foreign code in it does
-	// not return. While maxAbandoned fetches still run, one more is started only every
+	// A fetch is abandoned if it outlasts its time-out, because code in it that is not
+	// ours does not return. While maxAbandoned fetches still run, one more is started only every
 	// abandonedEvery: at most 144 goroutines a day.
 	maxAbandoned   = 4
 	abandonedEvery = 10 * time.Minute

@@ -46,7 +46,7 @@ type badBody struct{ err error }
 func (b badBody) Read([]byte) (int, error) { return 0, b.err }
 func (b badBody) Close() error             { return b.err }
 
-// Errors of foreign code call back into the Source, panic, or are nil pointers. The call
+// Errors of code that is not ours call back into the Source, panic, or are nil pointers. The call
 // still returns, and the Source still works.
 func TestErrorsOfNeighboursDoNoHarm(t *testing.T) {
 	var src *authsec.Source

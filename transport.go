@@ -4,7 +4,6 @@
 package authsec
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -197,19 +196,3 @@ func (t *Transport) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
 
 // LogValue returns String for slog.
 func (t *Transport) LogValue() slog.Value { return slog.StringValue(t.String()) }
-
-// recursionKey marks the context of a request that Base may lead back to this
-// Transport, while Base sends it.
-type recursionKey struct{ t *Transport }
-
-// mark returns a copy of the request for Base, and what ends the mark.
-func (x *trip) mark(req *http.Request) (marked http.Request, unmark func()) {
-	sending := new(atomic.Bool)
-	sending.Store(true)
-	return *req.WithContext(context.WithValue(req.Context(), recursionKey{x.t}, sending)), func() { sending.Store(false) }
-}
-
-func (x *trip) marked() bool {
-	sending, ok := x.req.Context().Value(recursionKey{x.t}).(*atomic.Bool)
-	return ok && sending.Load()
-}

@@ -12,14 +12,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
+	"sync/atomic"
 
-	"github.com/authsec-go/authsec/internal/flight"
 	"github.com/authsec-go/authsec/internal/hosts"
 	"github.com/authsec-go/authsec/internal/redact"
 	"github.com/authsec-go/authsec/internal/replay"
-	"github.com/authsec-go/authsec/internal/wire"
-	"golang.org/x/oauth2"
 )
 
 // trip is one call of RoundTrip. One goroutine uses it.
@@ -185,73 +182,18 @@ func wantsScope(h http.Header) bool {
 	return slices.ContainsFunc(h.Values("WWW-Authenticate"), func(v string) bool { return strings.Contains(v, "insufficient_scope") })
 }
 
-// bearer is a token for a request. The zero value is no token.
-type bearer struct {
-	value string        // of the Authorization header
-	text  string        // the access token
-	token *oauth2.Token // from a foreign source; nil: from a *Source
+// recursionKey marks the context of a request that Base may lead back to this
+// Transport, while Base sends it.
+type recursionKey struct{ t *Transport }
+
+// mark returns a copy of the request for Base, and what ends the mark.
+func (x *trip) mark(req *http.Request) (marked http.Request, unmark func()) {
+	sending := new(atomic.Bool)
+	sending.Store(true)
+	return *req.WithContext(context.WithValue(req.Context(), recursionKey{x.t}, sending)), func() { sending.Store(false) }
 }
 
-// token gets the token for a request.
-func (p *prepared) token(ctx context.Context) (bearer, error) {
-	if p.source == nil {
-		return p.call(ctx, func(ctx context.Context) (*oauth2.Token, error) {
-			if c, ok := p.foreign.(contextSource); ok {
-				return c.TokenContext(ctx)
-			}
-			return p.foreign.Token()
-		})
-	}
-	c, err := p.source.get(ctx)
-	if err != nil {
-		return bearer{}, err
-	}
-	return bearer{value: c.authorization, text: c.token.AccessToken}, nil
-}
-
-// renew gets a token in place of one that the API at host rejected.
-func (p *prepared) renew(ctx context.Context, rejected bearer, host string) (bearer, error) {
-	if s, ok := p.foreign.(renewer); ok {
-		return p.call(ctx, func(ctx context.Context) (*oauth2.Token, error) { return s.Renew(ctx, rejected.token) })
-	}
-	c, err := p.source.renew(ctx, rejected.text, host)
-	if err != nil {
-		return bearer{}, err
-	}
-	return bearer{value: c.authorization, text: c.token.AccessToken}, nil
-}
-
-// call calls a foreign source, which may hang, panic or end its goroutine.
-func (p *prepared) call(ctx context.Context, method func(context.Context) (*oauth2.Token, error)) (bearer, error) {
-	if ctx.Err() != nil {
-		return bearer{}, contextError(ctx, "waiting for a token")
-	}
-	token, err := flight.Do(ctx, nil, method, nil)
-	var panicked *flight.PanicError
-	switch {
-	case err != nil && ctx.Err() != nil && err == ctx.Err():
-		return bearer{}, contextError(ctx, "waiting for a token")
-	case err == flight.ErrExited || errors.As(err, &panicked):
-		return bearer{}, fmt.Errorf("authsec: Transport.Source %w", err)
-	case err != nil:
-		return bearer{}, err
-	case token == nil || token.AccessToken == "":
-		return bearer{}, errors.New("authsec: Transport.Source returned no token")
-	case !wire.IsHeaderSafe(token.AccessToken) || !wire.IsHeaderSafe(token.Type()):
-		return bearer{}, errors.New("authsec: Transport.Source returned a token that no header can hold")
-	}
-	return bearer{value: token.Type() + " " + token.AccessToken, text: token.AccessToken, token: token}, nil
-}
-
-// sleep waits for pause, or until early is closed. It returns false if ctx ends first.
-func sleep(ctx context.Context, pause time.Duration, early <-chan struct{}) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-early:
-	case <-timer.C:
-	case <-ctx.Done():
-		return false
-	}
-	return true
+func (x *trip) marked() bool {
+	sending, ok := x.req.Context().Value(recursionKey{x.t}).(*atomic.Bool)
+	return ok && sending.Load()
 }

@@ -188,19 +188,29 @@ func TestGetKeepsItsConnection(t *testing.T) {
 	}
 }
 
-// skip is a hook that answers in Redis's place.
-type skip struct{ redis.Hook }
+// swallow is a hook that hides errors.
+type swallow struct{}
 
-func (skip) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (skip) ProcessHook(redis.ProcessHook) redis.ProcessHook {
-	return func(context.Context, redis.Cmder) error { return nil }
+func (swallow) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (swallow) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
-func TestAnAnswerThatAHookSwallowsIsNoEntry(t *testing.T) {
-	client := connect(t, "127.0.0.1:1")
-	client.AddHook(skip{})
-	if got, err := newCache(t, client).Get(t.Context(), key); err == nil || errors.Is(err, authsec.ErrCacheMiss) {
-		t.Errorf("Get = %q, %v, want an error", got, err)
+func (swallow) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		next(ctx, cmd)
+		return nil
+	}
+}
+
+func TestAnErrorThatAHookHidesIsNoEntry(t *testing.T) {
+	for _, answer := range []string{"", "$3\r\nab"} {
+		client := connect(t, answers(t, answer, true))
+		client.AddHook(swallow{})
+		if got, err := newCache(t, client).Get(t.Context(), key); err == nil || errors.Is(err, authsec.ErrCacheMiss) {
+			t.Errorf("%q: Get = %q, %v, want an error", answer, got, err)
+		}
 	}
 }
 

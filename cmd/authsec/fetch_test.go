@@ -120,7 +120,7 @@ func TestFetchWithholdsTheTokenFromOtherHosts(t *testing.T) {
 	}
 	authorization = ""
 	if runFetch(t, "-hosts", host, api.URL); authorization != "" {
-		t.Error("-hosts did not take the place of DOWNSTREAM_URL's host")
+		t.Error("-hosts did not replace DOWNSTREAM_URL's host")
 	}
 }
 

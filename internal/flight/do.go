@@ -1,7 +1,7 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package flight calls foreign code, which may panic, end its goroutine, or never
+// Package flight calls code that is not ours, which may panic, end its goroutine, or never
 // return. [Do] makes one call for one caller, [Start] one call for any number of
 // waiters.
 package flight

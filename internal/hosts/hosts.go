@@ -143,7 +143,7 @@ func Direct(base http.RoundTripper) func(*http.Request) bool {
 		}
 	}
 	return func(req *http.Request) bool {
-		defer func() { _ = recover() }() // Proxy is foreign code; after a panic the result is false
+		defer func() { _ = recover() }() // Proxy is not our code; after a panic the result is false
 		if t.Proxy == nil {
 			return true
 		}

@@ -19,7 +19,7 @@ const maxTree = 100
 // that net/http quotes, is hidden but for its beginning.
 const maxErrorText = 8 << 10
 
-// try calls foreign code. It returns false if that panicked.
+// try calls code that is not ours. It returns false if that panicked.
 func try[T any](f func() T) (v T, ok bool) {
 	defer func() { _ = recover() }()
 	return f(), true
@@ -37,7 +37,7 @@ func Error(err error) string {
 	return fmt.Sprintf("a %T whose Error method panicked", err)
 }
 
-// Panic returns what may be shown of a value that foreign code panicked with: its
+// Panic returns what may be shown of a value that other code panicked with: its
 // type. Only the runtime's own errors are sure to hold no secret.
 func Panic(v any) string {
 	name := fmt.Sprintf("%T", v)

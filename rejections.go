@@ -1,0 +1,63 @@
+// Copyright 2026 The authsec Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package authsec
+
+import "github.com/authsec-go/authsec/internal/lifecycle"
+
+// maxBudgets limits the budgets for the fetches that APIs' rejections cause. Further
+// APIs share the budget of Source.Renew.
+const maxBudgets = 32
+
+// note records a new call. It sets Began, and MayFetch by the budget of the API that
+// rejected a token.
+func (s *Source) note(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	c.Began = now.Mono
+	if c.Rejected == noID {
+		return
+	}
+	if !c.Widen {
+		s.stats.Rejections++
+		if !s.life.Token.Good(now) || s.life.Token.ID == c.Rejected {
+			s.rejected = c.Rejected
+		}
+	}
+	key := s.budgetOf(now, c.budget())
+	b := s.budgets[key].Reject(now)
+	s.budgets[key] = b
+	c.MayFetch = b.Allows(now)
+	if c.Widen {
+		c.MayFetch = c.MayFetch && s.budgets[c.host].Allows(now)
+	}
+}
+
+// budget is the key of the budget that a call may spend. Renewals for wider
+// permissions stay within the API's budget, and leave it to its rejections.
+func (c call) budget() string {
+	if c.Widen {
+		return "scope " + c.host
+	}
+	return c.host
+}
+
+// budgetOf returns the key of host's budget; "": of the shared one. mu is held.
+func (s *Source) budgetOf(now lifecycle.Moment, host string) string {
+	if s.budgets == nil {
+		s.budgets = map[string]lifecycle.Budget{}
+	}
+	if _, ok := s.budgets[host]; ok || len(s.budgets) < maxBudgets {
+		return host
+	}
+	for other, b := range s.budgets {
+		if b.Idle(now) {
+			delete(s.budgets, other)
+		}
+	}
+	if len(s.budgets) < maxBudgets {
+		return host
+	}
+	return ""
+}
