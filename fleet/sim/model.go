@@ -332,8 +332,7 @@ func (m *model) fail(p *process, now time.Duration, status int, good bool) {
 // server is the endpoint, with its limit and its outage.
 type server struct {
 	Scenario
-	since time.Duration // the start of the window
-	n     int           // requests in it; 0: there is no window yet
+	served []time.Duration // the requests of the last window that were not refused
 }
 
 // answer is what a request brings.
@@ -348,12 +347,13 @@ func (s *server) ask(now time.Duration) answer {
 		return answer{status: s.Outage.Status}
 	}
 	if s.Limit > 0 && now >= s.Unlimited {
-		if s.n == 0 || now-s.since >= s.Window {
-			s.since, s.n = now, 0
+		for len(s.served) > 0 && now-s.served[0] >= s.Window {
+			s.served = s.served[1:]
 		}
-		if s.n++; s.n > s.Limit {
+		if len(s.served) >= s.Limit {
 			return answer{status: 429}
 		}
+		s.served = append(s.served, now)
 	}
 	last := 0
 	for i, d := range s.Delegations {

@@ -61,7 +61,7 @@ type Scenario struct {
 	Outage      Outage
 
 	Limit     int           // how many requests the server allows in a window; 0: any number
-	Window    time.Duration // begins with the first request after the end of the last window
+	Window    time.Duration // slides; a 429 does not count in it
 	Unlimited time.Duration // until then there is no limit: as for a fleet that has grown slowly
 	Latency   time.Duration // of an answer, and of a failure to connect
 
