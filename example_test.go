@@ -19,7 +19,7 @@ import (
 )
 
 // The examples run against a server and a protected API in this process. In a
-// program of your own, authsec.ConfigFromEnv takes the place of exampleConfig.
+// program of your own, authsec.ConfigFromEnv replaces exampleConfig.
 func exampleConfig() (cfg authsec.Config, apiURL string, stop func()) {
 	srv := authsectest.NewServer()
 	srv.Delegate(authsectest.ClientID, authsectest.Delegation{Permissions: []string{"billing:read"}})

@@ -20,8 +20,8 @@ import (
 )
 
 // state is the part of a Source that changes. Package lifecycle decides what
-// happens, and this file does it. Foreign code runs without the lock: the Credential
-// and the like in flights, the Logger in write.
+// happens, and this file does it. Code that is not ours runs without the lock: the
+// Credential and the like in flights, the Logger in write.
 type state struct {
 	mu       sync.Mutex // guards what follows; held for a few instructions only
 	life     lifecycle.State
@@ -265,7 +265,7 @@ func (s *Source) result(out fetched) lifecycle.Result {
 }
 
 // broken returns the Error of a fetch that did not return in time, panicked or ended
-// its goroutine. Foreign code causes these.
+// its goroutine. Code that is not ours causes these.
 func (s *Source) broken(err error) *Error {
 	const blame = "Config.Credential, Config.HTTPClient or Config.Keyfunc"
 	var reason string

@@ -179,49 +179,51 @@ func (r *reopened) open() (io.ReadCloser, error) {
 
 // Base closes the first body late. The replay is sent whole.
 func TestLateCloseDoesNotBreakTheReplay(t *testing.T) {
-	text := strings.Repeat("0123456789", 1000)
-	path := filepath.Join(t.TempDir(), "body")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	file := &reopened{path: path}
-	first, err := file.open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var bodies []string
-	base := baseFunc(func(req *http.Request) (*http.Response, error) {
-		if len(bodies) == 0 { // an early 401: the body is read on, and closed late
-			bodies = append(bodies, "")
-			body := req.Body
-			go func() {
-				time.Sleep(250 * time.Millisecond)
-				body.Close()
-			}()
-			return &http.Response{StatusCode: 401, Header: http.Header{}, Body: http.NoBody}, nil
+	bubble(t, func(t *testing.T) {
+		text := strings.Repeat("0123456789", 1000)
+		path := filepath.Join(t.TempDir(), "body")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		var read []byte
-		for p := make([]byte, 500); ; {
-			n, err := req.Body.Read(p)
-			read = append(read, p[:n]...)
-			if err != nil {
-				break
+		file := &reopened{path: path}
+		first, err := file.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bodies []string
+		base := baseFunc(func(req *http.Request) (*http.Response, error) {
+			if len(bodies) == 0 { // an early 401: the body is read on, and closed late
+				bodies = append(bodies, "")
+				body := req.Body
+				go func() {
+					time.Sleep(250 * time.Millisecond)
+					body.Close()
+				}()
+				return &http.Response{StatusCode: 401, Header: http.Header{}, Body: http.NoBody}, nil
 			}
-			time.Sleep(20 * time.Millisecond) // it lasts until after the late Close
+			var read []byte
+			for p := make([]byte, 500); ; {
+				n, err := req.Body.Read(p)
+				read = append(read, p[:n]...)
+				if err != nil {
+					break
+				}
+				time.Sleep(20 * time.Millisecond) // it lasts until after the late Close
+			}
+			bodies = append(bodies, string(read))
+			req.Body.Close()
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody}, nil
+		})
+		req := get(t, api)
+		req.Method, req.Body, req.GetBody, req.ContentLength = "POST", first, file.open, int64(len(text))
+		resp, err := to(renewingTo(secondToken), base).RoundTrip(req)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatalf("got %v, %v, want 200", resp, err)
 		}
-		bodies = append(bodies, string(read))
-		req.Body.Close()
-		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody}, nil
+		if bodies[1] != text {
+			t.Errorf("the replay had %d bytes, want %d", len(bodies[1]), len(text))
+		}
 	})
-	req := get(t, api)
-	req.Method, req.Body, req.GetBody, req.ContentLength = "POST", first, file.open, int64(len(text))
-	resp, err := to(renewingTo(secondToken), base).RoundTrip(req)
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatalf("got %v, %v, want 200", resp, err)
-	}
-	if bodies[1] != text {
-		t.Errorf("the replay had %d bytes, want %d", len(bodies[1]), len(text))
-	}
 }
 
 // steps is a body whose reads take time.

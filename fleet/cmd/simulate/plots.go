@@ -65,7 +65,7 @@ func (f *findings) plots() (map[string][]byte, error) {
 
 // overTime draws a panel for each size.
 func (f *findings) overTime(story sim.Story, from, to time.Duration) ([]byte, error) {
-	const columns, bucket = 2, 10 // seconds, of which the busiest counts
+	const columns, bucket = 2, 10 // seconds; the busiest of them counts
 	rows := (len(plotted) + columns - 1) / columns
 	plots := make([][]*plot.Plot, rows)
 	for i := range plots {
