@@ -9,8 +9,7 @@ import "github.com/authsec-go/authsec/internal/lifecycle"
 // APIs share the budget of Source.Renew.
 const maxBudgets = 32
 
-// note records a new call. It sets Began, and MayFetch by the budget of the API that
-// rejected a token.
+// note records a new call. It sets Began, and counts a rejection.
 func (s *Source) note(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -26,12 +25,14 @@ func (s *Source) note(c *call) {
 		}
 	}
 	key := s.budgetOf(now, c.budget())
-	b := s.budgets[key].Reject(now)
-	s.budgets[key] = b
-	c.MayFetch = b.Allows(now)
-	if c.Widen {
-		c.MayFetch = c.MayFetch && s.budgets[c.host].Allows(now)
-	}
+	s.budgets[key] = s.budgets[key].Reject(now)
+}
+
+// mayFetch reports whether the budget of the API that rejected a token allows a fetch.
+// Each decision asks anew: another call may have spent it while c waited. mu is held.
+func (s *Source) mayFetch(now lifecycle.Moment, c call) bool {
+	return c.Rejected != noID && s.budgets[s.budgetOf(now, c.budget())].Allows(now) &&
+		(!c.Widen || s.budgets[c.host].Allows(now))
 }
 
 // budget is the key of the budget that a call may spend. Renewals for wider

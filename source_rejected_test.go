@@ -109,6 +109,26 @@ func TestRejectionsDuringSlowFetchShareIt(t *testing.T) {
 	}
 }
 
+// The fetch under way began before the rejections, so its result answers none of them.
+func TestRejectionsThatWaitedForEarlierFetchShareNext(t *testing.T) {
+	for range 20 { // which of the calls goes on first is up to the scheduler
+		sourceBubble(t, func(t *testing.T, x *sourceFixture) {
+			rejected := x.startWith("A", time.Hour)
+			x.srv.Fail(sourceUnavailable)
+			x.srv.SetLatency(10 * time.Second)
+			go x.src.Refresh(t.Context())
+			x.sleep(time.Second)
+			x.srv.Fail(sourceNoClient)
+			x.srv.SetLatency(0)
+			for range 1000 {
+				go x.src.Renew(t.Context(), rejected)
+			}
+			x.sleep(30 * time.Second)
+			x.wantFetches(3) // for Token, Refresh, and all of Renew
+		})
+	}
+}
+
 func TestRenewThatFailsKeepsToken(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -115,6 +115,7 @@ func (s *Source) next(ctx context.Context, c call, mayStart bool) turn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
+	c.MayFetch = s.mayFetch(now, c)
 	t := turn{Action: s.life.Next(now, c.Call)}
 	switch t.Action {
 	case lifecycle.Start, lifecycle.Renew:
