@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	maxToken  = 16 << 10 // bytes; servers commonly accept no longer header
+	maxToken  = 16 << 10 // bytes; servers commonly reject longer headers
 	nbfLeeway = 5 * time.Second
 
 	// justExpired separates an expired delegation from an invalid response. The server

@@ -14,8 +14,8 @@ import (
 	"github.com/authsec-go/authsec/internal/hosts"
 )
 
-// maxNotices is for how many hosts a Transport logs at Warn. Events of other hosts are
-// logged at Debug.
+// maxNotices is the number of hosts whose events a Transport logs at Warn. Events of
+// other hosts are logged at Debug.
 const maxNotices = 100
 
 // notices logs a Transport's events: at Warn once for each host, then at Debug.
@@ -50,8 +50,8 @@ func (n *notices) tokenRejected(ctx context.Context, u *url.URL, status int, ano
 	writeTo(ctx, n.log, record{level, "token rejected", []any{"host", host, "status", status, "another_token", another}})
 }
 
-// answered takes account of an answer to a request with the token. One that says
-// nothing of the token is neither an acceptance nor a rejection.
+// answered notes that a host accepted the token, unless the answer is a 401 or a 5xx.
+// A 5xx does not show whether the host accepted the token.
 func (n *notices) answered(u *url.URL, status int) {
 	if n.rejects.Load() == 0 || status == http.StatusUnauthorized || status >= 500 {
 		return

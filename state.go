@@ -34,8 +34,8 @@ type state struct {
 	stats    Stats
 }
 
-// call is one call for a token. host is the API that rejected a token; "": Source.Renew
-// was called.
+// call is one call for a token. host is the API that rejected a token; "": none, or
+// Source.Renew was called.
 type call struct {
 	lifecycle.Call
 	host string
@@ -203,7 +203,7 @@ func (s *Source) publish() {
 	s.current.Store(&served{Token: s.life.Token, grant: s.grant, authorization: "Bearer " + s.grant.token.AccessToken})
 }
 
-// land changes the state by the result of a fetch, and logs the event.
+// land changes the state by the result of a fetch, and returns what to log.
 func (s *Source) land(out fetched) landed {
 	result := s.result(out)
 	s.mu.Lock()

@@ -186,7 +186,7 @@ func wantsScope(h http.Header) bool {
 // Transport, while Base sends it.
 type recursionKey struct{ t *Transport }
 
-// mark returns a copy of the request for Base, and what ends the mark.
+// mark returns a marked copy of the request for Base, and a func that ends the mark.
 func (x *trip) mark(req *http.Request) (marked http.Request, unmark func()) {
 	sending := new(atomic.Bool)
 	sending.Store(true)

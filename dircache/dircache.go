@@ -15,8 +15,7 @@
 // The permissions of the directory do. The directory and its files belong to the
 // user, and nobody else has access. On Unix, New fails for a directory that other
 // users own or have access to. Whoever can read the whole directory nevertheless
-// has the tokens for as long as they are good: root, other programs of the user,
-// and whoever has a backup of it.
+// has the tokens: root, other programs of the user, and whoever has a backup of it.
 //
 // The key of [Cache.Key] is in the same directory. It protects entries that leave
 // the directory without the key: a file that was copied alone, deleted files on a
@@ -77,7 +76,7 @@ const (
 
 // ErrWrongDir means that another directory must be used. This one, or the key in it,
 // belongs to another user; or it is a symbolic link or no directory; or the user may
-// not create it. Other errors of [New] and [Cache.Key] may end: a full disk gets
+// not create it. Other errors of [New] and [Cache.Key] may pass: a full disk gets
 // space again, and a mode can be changed.
 var ErrWrongDir = errors.New("dircache: wrong directory")
 
@@ -107,8 +106,8 @@ var _ authsec.Cache = (*Cache)(nil)
 // the user only (0700). It fails if dir is not a directory or is a symbolic link;
 // links in the path to dir are permitted. On Unix it also fails if the directory
 // belongs to another user, or if others have any access to it. Each use of the
-// Cache checks the same again, in case the directory was replaced. [ErrWrongDir] tells
-// which errors only another dir can end.
+// Cache checks the same again, in case the directory was replaced. An error is
+// [ErrWrongDir] if only another dir can help.
 func New(dir string) (*Cache, error) {
 	if dir == "" {
 		return nil, errors.New("dircache: the directory's name is empty")
@@ -195,8 +194,8 @@ func (c *Cache) use(ctx context.Context, key string, f func(root *os.Root) error
 	return fmt.Errorf("dircache: %s: %w", c.dir, err)
 }
 
-// checkKey accepts nothing that could be another file's name, even on file systems
-// that ignore case.
+// checkKey rejects whatever could be another file's name, even on file systems that
+// ignore case.
 func checkKey(key string) error {
 	if len(key) != keyDigits || strings.Trim(key, "0123456789abcdef") != "" {
 		return fmt.Errorf("dircache: the key is not %d hexadecimal digits in lower case", keyDigits)

@@ -133,7 +133,7 @@ func TestOtherKeysAreRefused(t *testing.T) {
 	}
 }
 
-// What a file holds is read no further than an entry can be long.
+// A file is read only up to the longest length of an entry.
 func TestGetBoundsWhatItReads(t *testing.T) {
 	c := newCache(t)
 	name := filepath.Join(c.dir, keyA)

@@ -28,8 +28,8 @@ var (
 )
 
 // checkAlone refuses a URL or path with something around it, as models write it:
-// quotes, brackets, backticks, a code fence, emphasis, a word. The API would be
-// asked for something else than was meant. Most of these characters may not stand
+// quotes, brackets, backticks, a code fence, emphasis, a word. The API would get a
+// request for something else than was meant. Most of these characters may not stand
 // in a path anyway (RFC 3986, section 3.3). A query may hold them, in pairs.
 func checkAlone(text string) error {
 	head := html.UnescapeString(text)

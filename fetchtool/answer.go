@@ -16,8 +16,8 @@ import (
 // maxExcerpt is how many bytes of an error's answer are shown to a model.
 const maxExcerpt = 2 << 10
 
-// Result is an API's answer, with a status of 2xx. Its text is the API's own:
-// data, whatever it asks the reader to do.
+// Result is an API's answer with a status of 2xx. Its text is data, not
+// instructions, whatever it asks the reader to do.
 type Result struct {
 	URL         string // where the answer came from, after redirects
 	StatusCode  int
@@ -27,7 +27,7 @@ type Result struct {
 	Size        int64  // of the whole answer in bytes, as it was announced; -1: it was not
 }
 
-// String is the text for a model, which says when it was cut.
+// String returns the text for a model, with a note if it was cut.
 func (r *Result) String() string {
 	switch {
 	case r.Cut && r.Size >= 0:
@@ -49,7 +49,7 @@ func readText(resp *http.Response, secrets []string, limit int) (*Result, error)
 	declared := resp.Header.Get("Content-Type")
 	mediaType, params, err := mime.ParseMediaType(declared)
 	shown := ""
-	if mediaType != "" { // struck out of the header, since base64 in lower case is not known as such
+	if mediaType != "" { // struck out before ToLower, after which base64 can't be decoded
 		raw, _, _ := strings.Cut(declared, ";")
 		shown, _ = redact.Strike(strings.TrimSpace(raw), maxShownType, secrets...)
 		shown = strings.ToLower(shown)
@@ -106,7 +106,7 @@ func decode(body []byte, charset string) (string, bool) {
 	case "iso-8859-1", "latin1", "windows-1252":
 		var b strings.Builder
 		for _, c := range body {
-			if 0x80 <= c && c < 0xa0 { // control characters in the one, several signs in the other
+			if 0x80 <= c && c < 0xa0 { // control characters in ISO 8859-1, various in Windows-1252
 				b.WriteRune('\uFFFD')
 			} else {
 				b.WriteRune(rune(c))

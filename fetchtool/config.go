@@ -34,14 +34,13 @@ type Config struct {
 	// DownstreamURLs.
 	AuthSec authsec.Config
 
-	// Source is one that is there already, in place of AuthSec. Several tools
-	// may share it.
+	// Source is an existing one, in place of AuthSec. Several tools may share it.
 	Source *authsec.Source
 
-	// DownstreamURLs are what may be fetched: each of these URLs, and all below
-	// it. "https://api.example.com/v1" permits /v1 and /v1/customers?id=42 on
-	// that host and port over TLS, and not /v10. Where there is one only, a model
-	// may give a path below it: "customers/42", or "/customers/42".
+	// DownstreamURLs are what may be fetched: each of these URLs, and every URL
+	// below it. "https://api.example.com/v1" permits /v1 and /v1/customers?id=42 on
+	// that host and port over TLS, and not /v10. If there is only one, a model may
+	// give a path below it: "customers/42", or "/customers/42".
 	DownstreamURLs []string
 
 	// AllowHTTP permits any DownstreamURLs with http://. Without it, these may only
@@ -53,8 +52,8 @@ type Config struct {
 	// PATCH and DELETE. nil: GET alone.
 	Methods []string
 
-	// Permissions are what the tool needs. A call fails before anything is sent
-	// to the API, if the delegation lacks one of them. nil: the API decides.
+	// Permissions are what the tool needs. If the delegation lacks one of them, a
+	// call fails before anything is sent to the API. nil: the API decides.
 	Permissions []string
 
 	// MaxAnswer is how many bytes of an answer's text a model gets, after
@@ -77,8 +76,8 @@ type Config struct {
 	// and hyphens. "": secure_fetch.
 	Name string
 
-	// Description is what a model is told of the tool. "": that it fetches, and
-	// which URLs and methods are permitted.
+	// Description tells a model what the tool does. "": that it fetches, and which
+	// URLs and methods are permitted.
 	Description string
 }
 
@@ -223,7 +222,7 @@ func (t *Tool) otherMethods() bool {
 	return !slices.Equal(t.methods, []string{http.MethodGet})
 }
 
-// permitted tells the permitted URLs and methods.
+// permitted lists the permitted URLs and methods.
 func (t *Tool) permitted() string {
 	urls := make([]string, len(t.scope))
 	for i, root := range t.scope {

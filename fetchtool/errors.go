@@ -46,16 +46,14 @@ type Error struct {
 	Kind Kind
 	// StatusCode is the API's. 0: it did not answer.
 	StatusCode int
-	// RetryAfter is how long API or AuthSec want not to be asked again. 0: they
-	// did not say.
+	// RetryAfter is the wait that the API or AuthSec asks for. 0: none.
 	RetryAfter time.Duration
 	// Advice says what happened and what to do, for a model.
 	Advice string
-	// Answer is the beginning of what the API said, if that was text.
+	// Answer is the beginning of the API's answer, if that is text.
 	Answer string
 
-	// Behind a func, where no way of formatting prints what the error holds.
-	cause func() error
+	cause func() error // a func, so that no way of printing shows what the error holds
 }
 
 func (e *Error) Error() string { return "fetchtool: " + string(e.Kind) + ": " + e.Advice }
@@ -97,9 +95,9 @@ func ended(ctx context.Context) error {
 
 const askAdmin = "Only an admin can change that, with a trust delegation in AuthSec. Do not repeat the call; tell the user."
 
-// failed makes an Error of why there was no token, no connection or no whole
-// answer. ctx is the call's, bounded by timeout. What net/http says of a bad
-// answer quotes it, so the cause is shown without the secrets.
+// failed returns the Error for a call without a token, a connection or a whole
+// answer. ctx is the call's, bounded by timeout. Errors of net/http may quote a
+// malformed answer, so the secrets are removed from the cause.
 func failed(ctx context.Context, timeout time.Duration, err error, secrets []string) *Error {
 	var own *Error
 	if errors.As(err, &own) {
@@ -128,7 +126,7 @@ func failed(ctx context.Context, timeout time.Duration, err error, secrets []str
 	return out.causedBy(redact.Conceal(err, "", secrets...))
 }
 
-// statusError makes an Error of an answer that is no success.
+// statusError returns the Error for an answer that is no success.
 func statusError(resp *http.Response) *Error {
 	status := strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
 	var e *Error
@@ -162,7 +160,7 @@ func again(after time.Duration) string {
 	return fmt.Sprintf("Try again in %v, not before.", after.Round(time.Second))
 }
 
-// maxRetryAfter bounds what a Retry-After is believed.
+// maxRetryAfter caps a Retry-After.
 const maxRetryAfter = 24 * time.Hour
 
 // retryAfter reads a Retry-After header (RFC 9110, section 10.2.3). A date

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Request is what a tool is asked for. It has the fields of [Tool.Schema].
+// Request is the input of [Tool.Fetch]. It has the fields of [Tool.Schema].
 type Request struct {
 	// URL is a whole URL, or a path below the only permitted one.
 	URL string `json:"url"`
@@ -48,7 +48,7 @@ func (t *Tool) newSchema() (json.RawMessage, error) {
 	})
 }
 
-// parse reads what a model gives to Call: a URL or path as it is, or a JSON object.
+// parse reads the input of Call: a URL or path as it is, or a JSON object.
 func (t *Tool) parse(input string) (Request, *Error) {
 	input = strings.TrimSpace(input)
 	// A character of JSON is written in 6 bytes at most.

@@ -12,9 +12,8 @@ import (
 
 const maxRedirects = 10 // as net/http has it by default
 
-// guard is a transport that holds each redirect to the rule for every URL,
-// before net/http reads it, and has it followed in the form in which it was
-// checked.
+// guard is a transport that checks each redirect's URL as every other one, before
+// net/http reads it. It replaces the Location by the form that was checked.
 type guard struct {
 	base http.RoundTripper
 	tool *Tool
@@ -61,8 +60,8 @@ func (t *Tool) redirected(req *http.Request, location string) (target, error) {
 	return to, nil
 }
 
-// checkRedirect is the http.Client's: it knows the method, and how many
-// redirects there were.
+// checkRedirect is the http.Client's CheckRedirect. It checks what guard can't see:
+// the next method, and the number of redirects.
 func (t *Tool) checkRedirect(req *http.Request, via []*http.Request) error {
 	if !slices.Contains(t.methods, req.Method) {
 		return t.refuseRedirect("it asks for a " + req.Method + ", which is not permitted")

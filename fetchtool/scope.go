@@ -22,8 +22,8 @@ import (
 // lines of 8 KiB.
 const maxURL = 8 << 10
 
-// target is a URL in the one form in which it is compared and sent. Nothing of
-// the text that it was made from is sent in any other.
+// target is a URL in the canonical form in which it is compared and sent. The text
+// that it was made from is not sent.
 type target struct {
 	scheme string // "https" or "http"
 	host   string // lower case, with the port unless it is the scheme's default
@@ -49,13 +49,13 @@ func (s scope) permits(t target) bool {
 	})
 }
 
-// pathBelow goes by whole segments.
+// pathBelow compares whole segments.
 func pathBelow(p, root string) bool {
 	return root == "/" || p == root || strings.HasPrefix(p, root+"/")
 }
 
-// resolve makes a permitted target of what a model wrote. Its error goes after
-// "the URL".
+// resolve returns the permitted target that a model's text names. Its error
+// follows "The URL".
 func (s scope) resolve(text string) (target, error) {
 	text, err := s.absolute(text)
 	if err != nil {

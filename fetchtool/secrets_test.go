@@ -80,8 +80,8 @@ func TestEchoedSecretsAreStruckOut(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotLookedFor holds the package's documentation to what it says is not
-// found.
+// TestWhatIsNotLookedFor has each encoding that the package's documentation says is
+// not found.
 func TestWhatIsNotLookedFor(t *testing.T) {
 	for name, encode := range map[string]func(string) string{
 		"hex":    func(s string) string { return hex.EncodeToString([]byte(s)) },
@@ -241,7 +241,7 @@ func TestSecretAtTheCutIsStruckOut(t *testing.T) {
 	}
 }
 
-// TestRefusedTokenIsStruckOutAsWell has one call bear two tokens.
+// TestRefusedTokenIsStruckOutAsWell has one call with two tokens.
 func TestRefusedTokenIsStruckOutAsWell(t *testing.T) {
 	var seen []string
 	base := new(ledger)

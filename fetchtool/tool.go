@@ -17,8 +17,8 @@ import (
 	"github.com/authsec-go/authsec"
 )
 
-// askAnewAfter is how long a delegation that lacks a permission is believed
-// before AuthSec is asked whether there is another.
+// askAnewAfter is the shortest time between two requests to AuthSec because a
+// permission is missing.
 const askAnewAfter = 30 * time.Second
 
 // Tool fetches from a protected API for a language model. Make one with [New];
@@ -52,9 +52,9 @@ func (t *Tool) Description() string { return t.description }
 // call a tool. The input is a URL, a path, or a JSON object as [Tool.Schema]
 // describes it.
 //
-// What a model can act upon or report, it gets as text, with a nil error:
-// frameworks end the whole run on an error. An error is what only the program
-// can mend: the end of ctx, and an [*Error] that is [Misconfigured].
+// A failure that a model can act upon or report is returned as text, with a nil
+// error, because frameworks end the whole run on an error. Only two failures are
+// errors: the end of ctx, and an [*Error] that is [Misconfigured].
 func (t *Tool) Call(ctx context.Context, input string) (string, error) {
 	if t == nil || t.client == nil {
 		return "", errNotMade
@@ -106,7 +106,7 @@ func (t *Tool) Fetch(ctx context.Context, r Request) (*Result, error) {
 	return nil, failed(bounded, t.timeout, err, seen.all())
 }
 
-// fetch makes the request, within ctx, and notes in seen what no text may show.
+// fetch makes the request, within ctx, and adds to seen what no text may show.
 func (t *Tool) fetch(ctx context.Context, seen *seenSecrets, to target, r Request) (*Result, error) {
 	delegation, err := t.delegation(ctx)
 	if err != nil {
@@ -117,7 +117,7 @@ func (t *Tool) fetch(ctx context.Context, seen *seenSecrets, to target, r Reques
 	if err != nil {
 		return nil, err
 	}
-	req.URL = to.url() // as it was checked, not as it reads when parsed again
+	req.URL = to.url() // as it was checked, not parsed again
 	if r.Body == "" {
 		req.Body, req.GetBody = nil, nil
 	}
@@ -144,7 +144,7 @@ func (t *Tool) fetch(ctx context.Context, seen *seenSecrets, to target, r Reques
 	return nil, e
 }
 
-// delegation returns what is delegated, with all that Config.Permissions names.
+// delegation returns the delegation, which has all of Config.Permissions.
 func (t *Tool) delegation(ctx context.Context) (*authsec.Delegation, error) {
 	d, err := t.source.Delegation(ctx)
 	if err != nil || d.HasAllPermissions(t.permissions...) {
@@ -162,7 +162,7 @@ func (t *Tool) delegation(ctx context.Context) (*authsec.Delegation, error) {
 	return nil, fail(MissingPermission, "This agent's delegation lacks %s. %s", strings.Join(missing, ", "), askAdmin)
 }
 
-// mayAskAnew bounds how often a model's calls ask AuthSec for a newer delegation.
+// mayAskAnew reports whether a call may ask AuthSec for a newer delegation now.
 func (t *Tool) mayAskAnew() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -208,7 +208,7 @@ func (w witness) RoundTrip(req *http.Request) (*http.Response, error) {
 	return w.base.RoundTrip(req)
 }
 
-// String tells what the tool may do.
+// String returns the tool's name, methods and URLs.
 func (t *Tool) String() string {
 	if t == nil || t.client == nil {
 		return "fetchtool.Tool{}"
@@ -216,8 +216,8 @@ func (t *Tool) String() string {
 	return fmt.Sprintf("fetchtool.Tool{%s: %s}", t.name, t.permitted())
 }
 
-// Format prints what String tells, for every verb.
+// Format prints String for every verb.
 func (t *Tool) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
 
-// LogValue gives slog what String tells.
+// LogValue returns String for slog.
 func (t *Tool) LogValue() slog.Value { return slog.StringValue(t.String()) }

@@ -76,8 +76,8 @@ func TestRevocationAndNewDelegationInTheMiddle(t *testing.T) {
 	}
 }
 
-// TestTokenReplacedInTheMiddleCostsTheModelNothing has the API refuse the token
-// in service while there is a newer one.
+// TestTokenReplacedInTheMiddleCostsTheModelNothing: the API rejects the token in
+// service while there is a newer one.
 func TestTokenReplacedInTheMiddleCostsTheModelNothing(t *testing.T) {
 	s, _ := newServers(t, text("ok"), nil)
 	if got := s.call(t, "x"); got != "ok" {
@@ -249,7 +249,7 @@ func TestEndOfTheCallersContextIsAGoError(t *testing.T) {
 	}
 }
 
-// TestWhatAuthSecRefuses: what no model can mend is a Go error, all else is text.
+// TestWhatAuthSecRefuses: what no model can fix is a Go error, all else is text.
 func TestWhatAuthSecRefuses(t *testing.T) {
 	for _, c := range []struct {
 		answer  http.Handler

@@ -51,7 +51,7 @@
 //	authsec:{KEY}:entry   the server's latest answer, encrypted, 1 to 4 kB as a rule; its ttl is the token's lifetime
 //	authsec:{KEY}:lease   a random value, while one process asks the server; its ttl is a sixth of FetchTimeout
 //
-// Both are strings, set with PX. [Options].Prefix replaces "authsec:". The braces
+// Both are strings. [Options].Prefix replaces "authsec:". The braces
 // make Cluster keep both on one node. A lease is taken with SET NX. A script ends
 // it, but only if its value is still the holder's: a process that comes back late
 // does not end another's lease. Scripts need no set-up, and survive SCRIPT FLUSH, a
@@ -77,10 +77,10 @@
 //
 // # Rights
 //
-// Who can read Redis has no token without the Keys of [authsec.CacheConfig]: keep
-// these elsewhere. Who can write to Redis can delete entries and hold leases, which
-// slows the agent down, and can put an older entry back, which processes that start
-// after that may use. Therefore give the agent a Redis user of its own, with these
+// Without the Keys of [authsec.CacheConfig], whoever can read Redis has no token: keep
+// the Keys elsewhere. Whoever can write to Redis can delete entries and hold leases,
+// which slows the agent down, and can put an older entry back, which processes that
+// start after that may use. Therefore give the agent a Redis user of its own, with these
 // rights only:
 //
 //	ACL SETUSER agent on >PASSWORD resetkeys resetchannels -@all ~authsec:* +get +set +del +eval +evalsha

@@ -27,13 +27,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// attack is a token that must be refused, and the same with only that undone,
+// attack is a token that must be rejected, and the same token without the attack,
 // which must be accepted.
 type attack struct {
 	name   string
 	token  string
 	undone string
-	why    error // that it is refused for
+	why    error // of the rejection
 	status int   // of the answer; 0: 401
 }
 
@@ -48,19 +48,42 @@ func TestAttacksAreRefusedAndOnlyThey(t *testing.T) {
 	var all []attack
 	synctest.Test(t, func(t *testing.T) { all = attacks(trap.URL) }) // whose time is each bubble's first
 	for _, a := range all {
-		t.Run(a.name, func(t *testing.T) { synctest.Test(t, a.run) })
+		t.Run(a.name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { a.run(t, newTarget(t, -1)) }) })
 	}
+	synctest.Test(t, func(t *testing.T) { // with every good token in one Verifier's cache
+		x := newTarget(t, len(all))
+		for _, a := range all {
+			x.v.Verify(t.Context(), a.undone)
+		}
+		for _, a := range all {
+			if a.run(t, x); t.Failed() {
+				t.Fatal("with a cache: " + a.name)
+			}
+		}
+	})
 	if n := asked.Load(); n != 0 {
 		t.Errorf("the address in a token's header was asked %d times, want 0", n)
 	}
 }
 
-func (a attack) run(t *testing.T) {
+// target is a Verifier that is attacked, and its server.
+type target struct {
+	server *authority
+	v      *verify.Verifier
+}
+
+func newTarget(t *testing.T, cacheSize int) target {
 	server := newAuthority()
 	server.publish(tenant, jwk(&key().PublicKey, object{"kid": "k1"}), jwk(&evilKey().PublicKey, object{"kid": "enc", "use": "enc"}), jwk(&nextKey().PublicKey, object{"kid": "k2", "alg": "RS512"}),
 		jwk(&ecKey().PublicKey, object{"kid": "e1"}), jwk(&ec384Key().PublicKey, object{"kid": "e2"}),
 		object{"kty": "oct", "kid": "o1", "use": "sig", "alg": "HS256", "k": b64([]byte("a secret of thirty-two characters"))})
-	v := server.verifier(t, func(c *verify.Config) { c.Algorithms = []string{"RS256", "ES256"} })
+	return target{server, server.verifier(t, func(c *verify.Config) {
+		c.Algorithms, c.CacheSize = []string{"RS256", "ES256"}, cacheSize
+	})}
+}
+
+func (a attack) run(t *testing.T, x target) {
+	server, v := x.server, x.v
 	if got, err := v.Verify(t.Context(), a.undone); err != nil || !got.Verified {
 		t.Errorf("with the attack undone: %v, want claims", err)
 	}

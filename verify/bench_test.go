@@ -14,8 +14,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// BenchmarkVerify is what a good token costs, beside golang-jwt with the key at
-// hand, which looks at the same algorithm, audience and times.
+// BenchmarkVerify measures a good token, and golang-jwt with the key in hand, which
+// checks the same algorithm, audience and times.
 func BenchmarkVerify(b *testing.B) {
 	v := newAuthority().verifier(b)
 	token := token()
@@ -42,7 +42,7 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		})
 	}
-	// One after the other, so that what else the machine does falls on both.
+	// One after the other, so that other load on the machine affects both.
 	b.Run("ratio", func(b *testing.B) {
 		var of [2][]time.Duration
 		for b.Loop() {

@@ -55,11 +55,11 @@
 //
 // # Revocation
 //
-// A signature says nothing of what happened since. So a revoked token is good until
-// its exp, unless [Config.RevocationCheck] is set. Then each token with a good
-// signature is also held against the server, with one request for all its callers.
-// The answers for the 4,096 tokens that were used last are remembered. Older servers
-// call a revoked token valid.
+// A signature does not show a later revocation. So a revoked token is good until
+// its exp, unless [Config.RevocationCheck] is set. Then the server is asked about each
+// token with a good signature, with one request for all its callers. The answers for
+// the 4,096 tokens that were used last are remembered. Older servers call a revoked
+// token valid, and prolong it: set [Config.MaxLifetime], too.
 //
 // Nothing runs while no token is verified, and there is nothing to close.
 package verify

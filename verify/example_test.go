@@ -65,7 +65,7 @@ func Example() {
 	// Bearer realm="authsec", error="insufficient_scope", scope="billing:write"
 }
 
-// What is no net/http handler, such as a gRPC interceptor, judges tokens itself.
+// Code that is no net/http handler, such as a gRPC interceptor, calls Verify itself.
 func ExampleVerifier_Verify() {
 	srv := authsectest.NewServer()
 	defer srv.Close()

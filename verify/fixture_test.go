@@ -126,7 +126,7 @@ func (a *authority) publish(id string, keys ...object) {
 	a.keys[id] = keys
 }
 
-// fail has all requests answered by h, so much later.
+// fail makes h answer all requests, after latency.
 func (a *authority) fail(h http.Handler, latency time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -122,8 +122,8 @@ func answerTo(err error) *refusal {
 // passes requests whose token has all of the permissions. It answers others with
 // 403 insufficient_scope. With no permissions, any good token passes.
 //
-// It answers 500 to a request that did not pass a Verifier: the service is wrong,
-// and no other token would help. It also answers 500 to every request if one of
+// It answers 500 to a request that did not pass a Verifier: that is a fault of the
+// service, and no other token would help. It also answers 500 to every request if one of
 // permissions is malformed (RFC 6749, section 3.3).
 func RequirePermissions(permissions ...string) func(http.Handler) http.Handler {
 	required := slices.Clone(permissions)

@@ -29,7 +29,7 @@ type cookies struct{}
 func (cookies) SetCookies(*url.URL, []*http.Cookie) {}
 func (cookies) Cookies(*url.URL) []*http.Cookie     { return []*http.Cookie{{Name: "session", Value: "1"}} }
 
-// answer is what of an answer RFC 6750 has to say of.
+// answer is the part of an answer that RFC 6750 specifies.
 type answer struct {
 	status    int
 	challenge string
@@ -219,7 +219,7 @@ func TestMisuseFailsClosed(t *testing.T) {
 	}
 }
 
-// There is no key to judge by: 401 would call a token bad that may be good.
+// There is no key: a 401 would reject a token that may be good.
 func TestTokensThatCantBeJudgedAre503WithRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority()

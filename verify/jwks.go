@@ -10,6 +10,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -37,10 +38,11 @@ const (
 //
 // jwkset parses and stores them, and keyfunc chooses among them by a token's kid.
 // Each algorithm has its own store. For a token without a kid, as AuthSec's are,
-// keyfunc offers all keys of a store, whatever their use and alg. jwkset does not
-// fetch here: it fetches on a schedule or for an unknown kid, and can't be told
-// that no key fits.
+// keyfunc offers all keys of a store, whatever their use and alg. jwkset's own
+// fetching is not used: it fetches on a schedule or for an unknown kid, but not when
+// no key fits.
 type keys struct {
+	source          [sha256.Size]byte // of the text that they were read from
 	byAlgorithm     map[string]keyfunc.Keyfunc
 	usable, ignored int
 	due             time.Time // when to ask for newer ones
@@ -59,7 +61,7 @@ func parseKeys(text []byte, algorithms []string) (*keys, error) {
 		return nil, fmt.Errorf("the answer has %d keys, more than %d", len(set.Keys), maxKeys)
 	}
 	ctx := context.Background() // for memory alone
-	k := &keys{byAlgorithm: map[string]keyfunc.Keyfunc{}}
+	k := &keys{source: sha256.Sum256(text), byAlgorithm: map[string]keyfunc.Keyfunc{}}
 	stores := map[string]jwkset.Storage{}
 	for _, alg := range algorithms {
 		stores[alg] = jwkset.NewMemoryStorage()
@@ -95,8 +97,8 @@ var (
 )
 
 // publicKeys returns the well-formed public keys of a set. Anybody can sign with a key
-// whose private half was published, so neither an entry with private members counts,
-// whatever else is in it, nor another entry of the same key.
+// whose private half was published. So an entry with private members is ignored, and
+// so is every other entry of the same key.
 func publicKeys(set []json.RawMessage) (list []jwkset.JWK) {
 	var entries []map[string]any
 	leaked := map[string]bool{} // by identity
@@ -146,7 +148,7 @@ func publicKeys(set []json.RawMessage) (list []jwkset.JWK) {
 	return list
 }
 
-// identity is the number n or x of a key, in one spelling. "": it has none.
+// identity is the number n or x of a key, in canonical form. "": it has none.
 func identity(entry map[string]any, name string) string {
 	text, _ := entry[name].(string)
 	text = strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(text)

@@ -39,33 +39,40 @@ func newKeyring(cfg Config, server *remote) *keyring {
 	return r
 }
 
+// found is a key, and where it was found.
+type found struct {
+	key jwt.VerificationKey
+	in  *keys
+	set *keySet
+}
+
 // find returns the key that signed a token. The token is parsed, but not verified
-// yet. Only keys of the tenant in its iss count. It is a jwt.Keyfunc with a context.
-func (r *keyring) find(ctx context.Context, token *jwt.Token) (jwt.VerificationKey, error) {
+// yet. Only keys of the tenant in its iss count.
+func (r *keyring) find(ctx context.Context, token *jwt.Token) (found, error) {
 	if token == nil || token.Method == nil || token.Claims == nil {
-		return nil, invalid(jwt.ErrTokenMalformed, "it was not parsed")
+		return found{}, invalid(jwt.ErrTokenMalformed, "it was not parsed")
 	}
 	if !slices.Contains(r.algorithms, token.Method.Alg()) {
-		return nil, invalid(jwt.ErrTokenUnverifiable, "its alg is not allowed")
+		return found{}, invalid(jwt.ErrTokenUnverifiable, "its alg is not allowed")
 	}
 	if err := checkHeader(token.Header); err != nil {
-		return nil, err
+		return found{}, err
 	}
 	iss, _ := token.Claims.GetIssuer()
 	set := r.sets[canonicalIssuer(iss)]
 	if set == nil {
-		return nil, invalid(jwt.ErrTokenInvalidIssuer, "no configured tenant's")
+		return found{}, invalid(jwt.ErrTokenInvalidIssuer, "no configured tenant's")
 	}
 	k, err := set.get(ctx)
 	for ; err == nil && k != nil; k, err = set.newer(ctx, k) {
 		if key := k.fitting(token); key != nil {
-			return key, nil
+			return found{key, k, set}, nil
 		}
 	}
 	if err != nil {
-		return nil, err
+		return found{}, err
 	}
-	return nil, invalid(jwt.ErrTokenSignatureInvalid, "no key of its tenant fits")
+	return found{}, invalid(jwt.ErrTokenSignatureInvalid, "no key of its tenant fits")
 }
 
 // keySet holds one tenant's keys, and fetches them on demand.
@@ -142,8 +149,8 @@ func (s *keySet) newer(ctx context.Context, k *keys) (*keys, error) {
 	return s.wait(ctx, f)
 }
 
-// wait returns what came of a fetch. That is looked up, because a Logger may end the
-// fetch's goroutine once its keys are stored.
+// wait returns the result of a fetch. It reads the stored keys, because a Logger may
+// end the fetch's goroutine after they are stored.
 func (s *keySet) wait(ctx context.Context, f *flight.Flight[struct{}]) (*keys, error) {
 	if err := await(ctx, f); err != nil {
 		return nil, fmt.Errorf("%w: waiting for them: %w", ErrUnavailable, err)
@@ -156,7 +163,7 @@ func (s *keySet) wait(ctx context.Context, f *flight.Flight[struct{}]) (*keys, e
 	return s.current.Load(), nil
 }
 
-// await waits for a flight. That a Logger ended its goroutine is no error.
+// await waits for a flight. It is no error if a Logger ended the flight's goroutine.
 func await(ctx context.Context, f *flight.Flight[struct{}]) error {
 	_, err := f.Wait(ctx)
 	if errors.Is(err, flight.ErrExited) {
@@ -170,7 +177,7 @@ func (s *keySet) begin() {
 	s.flight = flight.Start(context.Background(), s.server.timeout, &s.fetches, s.fetch, s.land, nil)
 }
 
-// fetched is what came of a fetch: keys or a fault.
+// fetched is the result of a fetch: keys or a fault.
 type fetched struct {
 	keys  *keys
 	fault *fault
@@ -185,7 +192,7 @@ func (s *keySet) fetch(ctx context.Context) (r fetched, err error) {
 	return r, err
 }
 
-// land records what came of a fetch. err says that HTTPClient did not return.
+// land records the result of a fetch. err is set if HTTPClient did not return.
 func (s *keySet) land(r fetched, err error) (none struct{}) {
 	if err != nil {
 		r.fault = s.server.unanswered(err)

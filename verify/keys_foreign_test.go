@@ -178,7 +178,7 @@ func TestLoggerIsToldOfOutagesWithoutTheToken(t *testing.T) {
 	})
 }
 
-// What the transport's errors do, they do it with no lock held, and harm nobody.
+// The methods of the transport's errors run with no lock held, and harm nobody.
 type fault struct{ text func() string }
 
 func (f fault) Error() string { return f.text() }
@@ -285,8 +285,8 @@ func TestALoggerDoesNoHarm(t *testing.T) {
 	}
 }
 
-// A Logger that hangs holds up the goroutine that logs and who waits for it, until
-// their contexts end, and nobody else.
+// A Logger that hangs delays the goroutine that logs and the callers that wait for it,
+// until their contexts end, and nobody else.
 func TestALoggerThatHangsHoldsNoLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})

@@ -250,7 +250,7 @@ func TestGarbageCausesOneFetchIn30Seconds(t *testing.T) {
 				want := verify.ErrInvalidToken
 				if !working {
 					a.fail(authsectest.Answer(503, "{}"), 0)
-					// By keys that can't be renewed, a token can be accepted, but not refused.
+					// With keys that can't be renewed, a token can be accepted, but not rejected.
 					want = verify.ErrUnavailable
 				}
 				for range 8 * 60 * 2 { // 8 minutes, in which no renewal is due that late
@@ -287,8 +287,8 @@ func TestGarbageAtOnceCausesOneFetch(t *testing.T) {
 	})
 }
 
-// A key that is taken away for having leaked stops serving although no token
-// makes anybody look.
+// A key that is removed from the set, because it leaked, goes out of use although no
+// token causes a fetch.
 func TestRemovedKeysAreNoticedWithin15Minutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority()

@@ -19,8 +19,8 @@ type Metadata struct {
 	Resource string `json:"resource"`
 
 	// AuthorizationServers are the issuers (RFC 8414) of OAuth servers that a client
-	// may ask for a token. A Verifier accepts delegation tokens only, so list none
-	// whose tokens are others. None: clients have their tokens from elsewhere.
+	// may ask for a token. A Verifier accepts delegation tokens only, so list only
+	// servers that issue these. None: clients get their tokens elsewhere.
 	AuthorizationServers []string `json:"authorization_servers,omitempty"`
 
 	// Scopes are the permissions that this service knows.
@@ -30,8 +30,8 @@ type Metadata struct {
 	Documentation string `json:"resource_documentation,omitempty"` // a URL, for developers
 }
 
-// MetadataHandler serves m, and that tokens are read from the Authorization header, as
-// JSON to GET and HEAD. It needs no token: put it beside a Verifier's handler, at
+// MetadataHandler serves m as JSON to GET and HEAD. The JSON also says that tokens are
+// read from the Authorization header. Put it outside a Verifier's handler, at
 // /.well-known/oauth-protected-resource followed by the path of m.Resource (RFC 9728,
 // section 3.1), and write its URL into [Config.ResourceMetadata].
 //
@@ -76,7 +76,7 @@ func MetadataHandler(m Metadata) (http.Handler, error) {
 	}), nil
 }
 
-// checkURL checks a URL that others are told. Its errors go after a field's name.
+// checkURL checks a URL for clients. Its errors follow a field's name.
 func checkURL(s string) error {
 	u, err := hosts.ParseURL(s, "https://api.example.com")
 	switch {

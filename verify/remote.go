@@ -132,7 +132,7 @@ func (o *outage) Unwrap() error        { return o.cause }
 // jitter returns d ±50 %, so that a fleet does not ask all at once.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
-// backoff is how long the failure after so many others in a row is cached.
+// backoff returns how long a failure is cached after streak others in a row.
 func backoff(streak int) time.Duration {
 	return jitter(min(minBackoff<<min(streak, 10), maxBackoff))
 }

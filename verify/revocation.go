@@ -4,9 +4,7 @@
 package verify
 
 import (
-	"container/list"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,15 +16,16 @@ import (
 	"github.com/authsec-go/authsec/internal/flight"
 	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 const (
 	minInterval = time.Second // of Config.RevocationCheck
 	trusted     = 3           // intervals for which an answer counts
 
-	maxRemembered = 4096        // tokens, of about 300 bytes each; the least recently used goes
+	maxRemembered = 4096        // tokens; the least recently used goes
 	maxChecks     = 100         // under way; the server permits as many requests in a minute
-	warnEvery     = time.Minute // that checks fail
+	warnEvery     = time.Minute // between two records of failed checks
 )
 
 var errRevoked = fmt.Errorf("%w: the AuthSec server calls it invalid: it was revoked or replaced", ErrInvalidToken)
@@ -38,19 +37,15 @@ type revocations struct {
 	audience string
 	calls    flight.Left
 
-	mu      sync.Mutex                  // guards what follows, and verdicts; not held while code that is not ours runs
-	known   map[tokenHash]*list.Element // of order
-	order   *list.List                  // of *verdict, the most recently used first
-	checks  int                         // under way
-	limited time.Time                   // until when the server accepts no request
-	warned  time.Time                   // when the last failure was logged
+	mu      sync.Mutex                       // guards what follows, and verdicts; not held while code that is not ours runs
+	known   *simplelru.LRU[string, *verdict] // by token
+	checks  int                              // under way
+	limited time.Time                        // until when the server accepts no request
+	warned  time.Time                        // when the last failure was logged
 }
-
-type tokenHash [sha256.Size]byte
 
 // verdict is what is known of a token whose signature was verified.
 type verdict struct {
-	hash    tokenHash
 	flight  *flight.Flight[struct{}] // the check under way; nil: none
 	due     time.Time                // of the next check
 	told    time.Time                // when the last answer came; zero: there was none
@@ -59,27 +54,32 @@ type verdict struct {
 	streak  int                      // failures in a row
 }
 
-func newRevocations(cfg Config, server *remote) *revocations {
+// newRevocations returns nil if revocation is not checked.
+func newRevocations(cfg Config, server *remote) (*revocations, error) {
 	if cfg.RevocationCheck == 0 {
-		return nil
+		return nil, nil
+	}
+	known, err := simplelru.NewLRU[string, *verdict](maxRemembered, nil)
+	if err != nil {
+		return nil, err
 	}
 	return &revocations{
 		server: server, interval: min(cfg.RevocationCheck, wire.MaxTTL), audience: cfg.Audience,
-		calls: flight.Left{Max: maxLeft, Every: leftEvery}, known: map[tokenHash]*list.Element{}, order: list.New(),
-	}
+		calls: flight.Left{Max: maxLeft, Every: leftEvery}, known: known,
+	}, nil
 }
 
 // check returns nil for a token that the server called valid lately. Without an answer
-// it waits for one. claims are the token's, as decoded. A nil r checks nothing.
-func (r *revocations) check(ctx context.Context, token, iss string, claims jwt.MapClaims) error {
+// it waits for one. A nil r checks nothing.
+func (r *revocations) check(ctx context.Context, token string, t *verified) error {
 	if r == nil {
 		return nil
 	}
-	hash, now := sha256.Sum256([]byte(token)), time.Now()
+	now := time.Now()
 	r.mu.Lock()
-	v := r.remember(hash)
+	v := r.remember(token)
 	if v.flight == nil && !now.Before(v.due) {
-		r.begin(v, now, token, strings.TrimPrefix(iss, scheme), claims)
+		r.begin(v, now, token, strings.TrimPrefix(t.claims.Issuer, scheme), t.decoded)
 	}
 	f := v.flight
 	if f == nil || r.counts(v, now) {
@@ -113,15 +113,11 @@ func (r *revocations) judge(v *verdict, now time.Time) error {
 }
 
 // remember returns a token's verdict, and makes it the most recently used. mu is held.
-func (r *revocations) remember(hash tokenHash) *verdict {
-	if e := r.known[hash]; e != nil {
-		r.order.MoveToFront(e)
-		return e.Value.(*verdict)
-	}
-	v := &verdict{hash: hash}
-	r.known[hash] = r.order.PushFront(v)
-	if r.order.Len() > maxRemembered {
-		delete(r.known, r.order.Remove(r.order.Back()).(*verdict).hash)
+func (r *revocations) remember(token string) *verdict {
+	v, ok := r.known.Get(token)
+	if !ok {
+		v = new(verdict)
+		r.known.Add(strings.Clone(token), v) // a copy: it may be a part of a longer text
 	}
 	return v
 }
@@ -154,13 +150,13 @@ func (v *verdict) postpone(tenant, why string, next time.Time) {
 	v.failure = &outage{text: "verify: revocation check unavailable: tenant " + tenant + ": " + why, next: next}
 }
 
-// answer is what came of a check: the server's word, or a fault.
+// answer is the result of a check: the server's answer, or a fault.
 type answer struct {
 	valid bool
 	fault *fault
 }
 
-// land records what came of a check.
+// land records the result of a check.
 func (r *revocations) land(v *verdict, tenant string, a answer) {
 	var log *slog.Logger // nil: silent
 	r.mu.Lock()

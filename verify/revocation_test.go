@@ -84,7 +84,7 @@ func (c *court) revoke(token string, revoked bool) {
 	c.revoked[token] = revoked
 }
 
-// breakDown has all checks answered by h, so much later.
+// breakDown makes h answer all checks, after latency.
 func (c *court) breakDown(h http.Handler, latency time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -282,8 +282,8 @@ func TestOutageOfChecks(t *testing.T) {
 	})
 }
 
-// One token's failures are not another's: else who has a token that the server can't
-// answer for could lock the others out.
+// Each token has its own failures. Otherwise a caller with a token that the server can't
+// judge could lock the others out.
 func TestATokensFailureIsItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCourt()

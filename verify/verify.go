@@ -17,10 +17,10 @@ import (
 
 // Test for these with [errors.Is].
 var (
-	// ErrInvalidToken means that the token is not good. The error is one of jwt's as
-	// well, such as [jwt.ErrTokenExpired], but for a revoked token. Its text has
-	// nothing of the token. It is for the service's own log: it would help an attacker
-	// who sent the token.
+	// ErrInvalidToken means that the token is not good. Except for a revoked token, the
+	// error is also one of jwt's, such as [jwt.ErrTokenExpired]. Its text quotes nothing
+	// of the token. It is for the service's own log: it would help an attacker who sent
+	// the token.
 	ErrInvalidToken = errors.New("verify: invalid token")
 
 	// ErrUnavailable means that there are no keys to verify the token with, or that
@@ -28,7 +28,7 @@ var (
 	ErrUnavailable = errors.New("verify: keys unavailable")
 )
 
-const maxToken = 16 << 10 // bytes; servers commonly accept no longer headers
+const maxToken = 16 << 10 // bytes; servers commonly reject longer headers
 
 // Verifier verifies tokens. Make one with [New]. It is safe for concurrent use, and
 // there is nothing to close.
@@ -38,6 +38,7 @@ type Verifier struct {
 	validator   *jwt.Validator
 	maxLifetime time.Duration // 0: no limit
 	revocations *revocations  // nil: not checked
+	seen        *seen         // nil: none are kept
 	metadata    string        // Config.ResourceMetadata
 	log         *slog.Logger  // nil: silent
 	shown       string        // what may be shown of its Config
@@ -51,13 +52,22 @@ func New(cfg Config) (*Verifier, error) {
 		return nil, err
 	}
 	server := newRemote(cfg, base)
+	revocations, err := newRevocations(cfg, server)
+	if err != nil {
+		return nil, err
+	}
+	seen, err := newSeen(cfg.CacheSize)
+	if err != nil {
+		return nil, err
+	}
 	return &Verifier{
 		keys:   newKeyring(cfg, server),
 		parser: jwt.NewParser(jwt.WithStrictDecoding()),
 		validator: jwt.NewValidator(jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
 			jwt.WithLeeway(cfg.Leeway), jwt.WithAudience(cfg.Audience)),
 		maxLifetime: cfg.MaxLifetime,
-		revocations: newRevocations(cfg, server),
+		revocations: revocations,
+		seen:        seen,
 		metadata:    cfg.ResourceMetadata,
 		log:         cfg.Logger,
 		shown:       cfg.String(),
@@ -79,41 +89,64 @@ func Keyfunc(cfg authsec.Config, tenants ...string) (jwt.Keyfunc, error) {
 		return nil, err
 	}
 	keys := newKeyring(c, newRemote(c, base))
-	return func(token *jwt.Token) (any, error) { return keys.find(context.Background(), token) }, nil
+	return func(token *jwt.Token) (any, error) {
+		by, err := keys.find(context.Background(), token)
+		return by.key, err
+	}, nil
 }
 
 // Verify verifies a token, the text after "Bearer ". If the token is good, it
-// returns the claims, with Verified set. Otherwise its error is an ErrInvalidToken
-// or an ErrUnavailable. It may wait for the tenant's keys, and for the first check
+// returns a copy of the claims, with Verified set. Otherwise its error is an
+// ErrInvalidToken or an ErrUnavailable. It may wait for the tenant's keys, and for the first check
 // whether the token was revoked, until ctx ends.
 func (v *Verifier) Verify(ctx context.Context, token string) (*authsec.Claims, error) {
 	if v == nil || v.keys == nil {
 		return nil, fmt.Errorf("%w: a Verifier is made by New", ErrUnavailable)
 	}
-	parsed, m, err := v.parse(token)
-	if err != nil {
-		return nil, err
+	t := v.seen.get(ctx, token)
+	fresh := t == nil
+	var parsed *jwt.Token
+	if fresh {
+		var err error
+		if parsed, t, err = v.read(token); err != nil {
+			return nil, err
+		}
 	}
-	// The claims are checked first, so that a token with bad claims costs neither a
+	// The claims are judged first, so that a token with bad claims costs neither a
 	// signature check nor a fetch.
-	claims, err := typedClaims(m)
-	if err != nil {
-		return nil, err
-	}
-	if err := v.validator.Validate(m); err != nil {
+	if err := v.validator.Validate(t.decoded); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidToken, err)
 	}
-	if err := checkLifetime(m, v.maxLifetime); err != nil {
+	if err := checkLifetime(t.decoded, v.maxLifetime); err != nil {
 		return nil, err
 	}
-	if _, err := v.keys.find(ctx, parsed); err != nil {
+	if fresh {
+		var err error
+		if t.by, err = v.keys.find(ctx, parsed); err != nil {
+			return nil, err
+		}
+	}
+	if err := v.revocations.check(ctx, token, t); err != nil {
 		return nil, err
 	}
-	if err := v.revocations.check(ctx, token, claims.Issuer, m); err != nil {
-		return nil, err
+	if fresh {
+		v.seen.add(token, t)
 	}
-	claims.Verified = true
-	return claims, nil
+	return t.own(), nil
+}
+
+// read reads a token that is not verified yet.
+func (v *Verifier) read(token string) (*jwt.Token, *verified, error) {
+	parsed, m, err := v.parse(token)
+	if err != nil {
+		return nil, nil, err
+	}
+	claims, err := typedClaims(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	claims.Verified = true // nobody sees them before they are
+	return parsed, &verified{claims: claims, decoded: m}, nil
 }
 
 // parse parses a token without verifying it. Its errors quote nothing of the token;

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// A connection on which nothing came for pingAfter gets an HTTP/2 ping, and is
+	// A connection that received nothing for pingAfter gets an HTTP/2 ping, and is
 	// closed if pingTimeout passes without an answer. Without pings, net/http uses a
 	// pooled connection that a NAT or load balancer has forgotten for about 15
 	// minutes, though new ones work (golang.org/issue/59690).
@@ -20,9 +20,9 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
-// Shared is what this module's clients send their requests to APIs with, if the
-// caller names no transport: one that notices dead connections in place of
-// http.DefaultTransport. What the caller has put in its place is left alone.
+// Shared returns the transport for this module's requests to APIs if the caller names
+// none: one copy of http.DefaultTransport, which notices dead connections. If
+// http.DefaultTransport is not an *http.Transport, Shared returns that itself.
 func Shared() http.RoundTripper {
 	if _, ok := http.DefaultTransport.(*http.Transport); !ok {
 		return http.DefaultTransport

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// maxTree is how many errors Conceal looks at in a tree before it distrusts it.
+// maxTree is how many errors of a tree Conceal searches. It hides a larger tree.
 const maxTree = 100
 
 // maxErrorText is how long a text Conceal searches. A longer one, such as of an answer
@@ -25,8 +25,8 @@ func try[T any](f func() T) (v T, ok bool) {
 	return f(), true
 }
 
-// Error returns err's text, or its type if its Error method panics, as that of a
-// nil pointer may. Of no error it is "".
+// Error returns err's text, "" for a nil err, or err's type if its Error method
+// panics, as that of a nil pointer may.
 func Error(err error) string {
 	if err == nil {
 		return ""

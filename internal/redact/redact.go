@@ -22,7 +22,7 @@ const (
 	window  = 4 << 10 // bytes of a text that Text may show before it is trimmed to maxText
 	shownID = 8       // characters of a client ID that may be shown
 
-	// maxSpelling is into how many bytes an API spells one: "&#x0065;" has 8, six
+	// maxSpelling is how many bytes an escaped byte may have: "&#x0065;" has 8, six
 	// rounds of percent-encoding make 13.
 	maxSpelling = 16
 )

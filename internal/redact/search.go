@@ -37,7 +37,7 @@ type needle struct {
 	short bool   // it can't be told from words: it is replaced with the whole text
 }
 
-// needles are for the secrets and the client ID, of which each may be "".
+// needles returns the needles for the secrets and the client ID. Each may be "".
 func needles(clientID string, secrets []string) (all []needle) {
 	add := func(secret string, n needle) {
 		if n.text = (&view{text: []byte(secret)}).folded().text; len(n.text) > 0 {

@@ -178,7 +178,7 @@ func TestPartsOfATokenAreStruckOut(t *testing.T) {
 	}
 }
 
-// A secret may lie at the limit in all ways, and the text end Reach bytes later.
+// A secret may lie across the limit, and the text may end Reach bytes after it.
 func TestASecretAtTheLimitIsStruckOut(t *testing.T) {
 	const limit = 100
 	for name, spell := range spellings {
