@@ -65,6 +65,32 @@ func TestRejectedTokenIsLoggedOnceAHost(t *testing.T) {
 }
 
 // A local clock that is wrong by more than a minute is logged once.
+// An API that answers 403 has accepted the token, whatever it says of permissions.
+func TestForbiddenEndsTheRejectionsOfAHost(t *testing.T) {
+	for _, challenge := range []string{"", `Bearer error="insufficient_scope"`} {
+		sourceBubble(t, func(t *testing.T, x *sourceFixture) {
+			x.start()
+			x.delegate("A", 10*time.Hour)
+			tr := to(x.src, answering(outcome{status: 401}, outcome{status: 403, header: http.Header{"Www-Authenticate": {challenge}}}, outcome{status: 401}))
+			var log sourceLog
+			tr.Logger = slog.New(&log)
+			for range 3 {
+				tr.RoundTrip(get(t, api))
+				x.sleep(time.Minute)
+			}
+			warnings := 0
+			for _, e := range log.all() {
+				if e.level == slog.LevelWarn && e.msg == "token rejected" {
+					warnings++
+				}
+			}
+			if warnings != 2 {
+				t.Errorf("challenge %q: got %d warnings, want 2", challenge, warnings)
+			}
+		})
+	}
+}
+
 func TestWrongLocalClockIsLoggedOnce(t *testing.T) {
 	for off, want := range map[time.Duration]string{
 		0: "", 50 * time.Second: "", -50 * time.Second: "", 5 * time.Minute: "5m", -3 * time.Hour: "-2h59m59s",

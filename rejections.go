@@ -32,7 +32,7 @@ func (s *Source) note(c *call) {
 // Each decision asks anew: another call may have spent it while c waited. mu is held.
 func (s *Source) mayFetch(now lifecycle.Moment, c call) bool {
 	return c.Rejected != noID && s.budgets[s.budgetOf(now, c.budget())].Allows(now) &&
-		(!c.Widen || s.budgets[c.host].Allows(now))
+		(!c.Widen || s.budgets[s.budgetOf(now, c.host)].Allows(now))
 }
 
 // budget is the key of the budget that a call may spend. Renewals for wider

@@ -39,15 +39,12 @@ func newProductionClient(tenantID string) (*authsec.Source, *http.Client, error)
 	if cfg.Keyfunc, err = verify.Keyfunc(cfg, tenantID); err != nil {
 		return nil, nil, err
 	}
-	src, err := authsec.NewSource(cfg)
+	transport, err := authsec.NewTransport(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	client := &http.Client{
-		Timeout:   time.Minute,
-		Transport: &authsec.Transport{Source: src, Hosts: cfg.Hosts, Logger: cfg.Logger},
-	}
-	return src, client, nil
+	client := &http.Client{Timeout: time.Minute, Transport: transport}
+	return transport.Source.(*authsec.Source), client, nil
 }
 
 // ready is the page's readiness probe.

@@ -57,7 +57,8 @@ func readText(resp *http.Response, secrets []string, limit int) (*Result, error)
 	if known := err == nil || mediaType != ""; known && !textual(mediaType) {
 		return nil, notText(shown, resp.ContentLength)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit+redact.Reach(secrets...))+1))
+	most := limit + redact.Reach(secrets...)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +78,7 @@ func readText(resp *http.Response, secrets []string, limit int) (*Result, error)
 		r.URL, _ = redact.Strike(resp.Request.URL.String(), maxURL, secrets...)
 	}
 	r.Text, r.Cut = redact.Strike(text, limit, secrets...)
+	r.Cut = r.Cut || len(body) > most // decode may have shortened it
 	return r, nil
 }
 

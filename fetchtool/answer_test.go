@@ -142,6 +142,19 @@ func TestLongAnswersAreCutAndSaySo(t *testing.T) {
 	}
 }
 
+// A character that is not UTF-8 takes more bytes in the answer than in the text.
+func TestAnswerThatDecodingShortensIsCutAndSaysSo(t *testing.T) {
+	body := `{"rows":"` + strings.Repeat("\xcf\xf0\xe8\xe2\xe5\xf2 12 ", 20_000) + `"}` // Windows-1251
+	s := newStack(t, &ledger{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, body)
+	})}, nil)
+	r, err := s.tool.Fetch(callContext(t), fetchtool.Request{URL: "x"})
+	if err != nil || !r.Cut {
+		t.Errorf("got %d of %d bytes, %v, and it does not say that it was cut", len(r.Text), len(body), err)
+	}
+}
+
 func TestDefaultLimitIs64KiB(t *testing.T) {
 	s, _ := newServers(t, text(strings.Repeat("x", 1<<20)), nil)
 	result, err := s.tool.Fetch(callContext(t), fetchtool.Request{URL: "x"})

@@ -25,6 +25,8 @@ const (
 	DefaultTimeout   = 30 * time.Second
 )
 
+const maxBytes = 64 << 20 // of MaxAnswer and MaxBody
+
 // Config says what a tool may fetch, and as which agent. DownstreamURLs is
 // required, and either AuthSec or Source; the zero value of every other field
 // works. It is read once, by New.
@@ -57,10 +59,11 @@ type Config struct {
 	Permissions []string
 
 	// MaxAnswer is how many bytes of an answer's text a model gets, after
-	// decompression. 0: 64 KiB.
+	// decompression, at most 64 MiB. 0: 64 KiB.
 	MaxAnswer int
 
-	// MaxBody is how many bytes a request's body may have. 0: 64 KiB.
+	// MaxBody is how many bytes a request's body may have, at most 64 MiB. 0: 64
+	// KiB.
 	MaxBody int
 
 	// Timeout bounds a whole call: the wait for a token, redirects, retries and
@@ -122,9 +125,12 @@ func New(cfg Config) (*Tool, error) {
 		value    *int
 		fallback int
 	}{{"MaxAnswer", &t.maxAnswer, DefaultMaxAnswer}, {"MaxBody", &t.maxBody, DefaultMaxBody}} {
-		if *n.value < 0 {
+		switch {
+		case *n.value < 0:
 			fault("%s: %d is negative", n.name, *n.value)
-		} else if *n.value == 0 {
+		case *n.value > maxBytes:
+			fault("%s: %d is more than %d", n.name, *n.value, maxBytes)
+		case *n.value == 0:
 			*n.value = n.fallback
 		}
 	}

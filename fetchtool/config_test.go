@@ -5,6 +5,7 @@ package fetchtool_test
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -59,6 +60,22 @@ func TestNewRefusesDownstreamURLs(t *testing.T) {
 		}
 		if plain := strings.HasPrefix(url, "http://"); plain != errors.Is(err, authsec.ErrInsecureURL) {
 			t.Errorf("%q: got %v, want it to be ErrInsecureURL: %t", url, err, plain)
+		}
+	}
+}
+
+func TestNewRefusesLimitsThatOverflow(t *testing.T) {
+	for name, set := range map[string]func(*fetchtool.Config, int){
+		"MaxAnswer": func(c *fetchtool.Config, n int) { c.MaxAnswer = n },
+		"MaxBody":   func(c *fetchtool.Config, n int) { c.MaxBody = n },
+	} {
+		for n, want := range map[int]string{math.MaxInt: "is more than", 64<<20 + 1: "is more than", 64 << 20: "", -1: "is negative"} {
+			cfg := fetchtool.Config{AuthSec: authsectest.NewInMemoryServer().Config(authsectest.ClientID), DownstreamURLs: []string{"https://api.test/v1"}}
+			set(&cfg, n)
+			_, err := fetchtool.New(cfg)
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), name+": ") || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s of %d: got %v, want %q", name, n, err, want)
+			}
 		}
 	}
 }

@@ -8,12 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/internal/redact"
+	"github.com/authsec-go/authsec/internal/wire"
 )
 
 // Kind says what went wrong with a call.
@@ -163,20 +163,7 @@ func again(after time.Duration) string {
 // maxRetryAfter caps a Retry-After.
 const maxRetryAfter = 24 * time.Hour
 
-// retryAfter reads a Retry-After header (RFC 9110, section 10.2.3). A date
-// counts from the Date of the same answer.
 func retryAfter(h http.Header) time.Duration {
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	now, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		now = time.Now()
-	}
-	return min(max(0, at.Sub(now)), maxRetryAfter)
+	after, _ := wire.RetryAfter(h)
+	return min(after, maxRetryAfter)
 }

@@ -135,7 +135,7 @@ func TestStatusesTellTheModelWhatToDo(t *testing.T) {
 		{422, "", fetchtool.BadStatus, 0, []string{"422"}},
 		{429, "", fetchtool.RateLimited, 0, []string{"429", "Try again later"}},
 		{429, "90", fetchtool.RateLimited, 90 * time.Second, []string{"Try again in 1m30s"}},
-		{429, "99999999999999999999", fetchtool.RateLimited, 0, []string{"Try again later"}},
+		{429, "99999999999999999999", fetchtool.RateLimited, 24 * time.Hour, []string{"Try again in 24h0m0s"}},
 		{429, "1000000000", fetchtool.RateLimited, 24 * time.Hour, []string{"Try again in 24h0m0s"}},
 		{429, "-5", fetchtool.RateLimited, 0, []string{"Try again later"}},
 		{429, "date", fetchtool.RateLimited, time.Minute, []string{"Try again in 1m0s"}},

@@ -74,12 +74,12 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 			}
 		}
 		if problem != nil {
-			record{slog.LevelInfo, "request refused", []any{"reason", problem.reason}}.writeTo(r.Context(), v.log)
+			record{slog.LevelInfo, "request rejected", []any{"reason", problem.reason}}.writeTo(r.Context(), v.log)
 			problem.write(w, v.metadata)
 			return
 		}
 		if next == nil {
-			refusal{status: http.StatusInternalServerError, code: serverError}.write(w, v.metadata)
+			rejection{status: http.StatusInternalServerError, code: serverError}.write(w, v.metadata)
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), passedKey{}, &passed{claims, v.metadata})))
@@ -87,12 +87,12 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 }
 
 // bearerToken returns the request's token, or why there is none.
-func bearerToken(h http.Header) (string, *refusal) {
+func bearerToken(h http.Header) (string, *rejection) {
 	values := h["Authorization"]
 	if len(values) > 1 {
-		return "", &refusal{status: http.StatusBadRequest, code: invalidRequest, reason: "several Authorization headers"}
+		return "", &rejection{status: http.StatusBadRequest, code: invalidRequest, reason: "several Authorization headers"}
 	}
-	none := &refusal{status: http.StatusUnauthorized, reason: "no bearer token"}
+	none := &rejection{status: http.StatusUnauthorized, reason: "no bearer token"}
 	if len(values) == 0 {
 		return "", none
 	}
@@ -101,17 +101,17 @@ func bearerToken(h http.Header) (string, *refusal) {
 		return "", none
 	}
 	if token = strings.TrimLeft(token, " "); !wire.IsToken(token) {
-		return "", &refusal{status: http.StatusBadRequest, code: invalidRequest, reason: "a malformed Authorization header"}
+		return "", &rejection{status: http.StatusBadRequest, code: invalidRequest, reason: "a malformed Authorization header"}
 	}
 	return token, nil
 }
 
 // answerTo is the answer to an error of Verify.
-func answerTo(err error) *refusal {
+func answerTo(err error) *rejection {
 	if errors.Is(err, ErrInvalidToken) {
-		return &refusal{status: http.StatusUnauthorized, code: invalidToken, reason: err.Error()}
+		return &rejection{status: http.StatusUnauthorized, code: invalidToken, reason: err.Error()}
 	}
-	a := &refusal{status: http.StatusServiceUnavailable, code: unavailable, retryAfter: minRetryAfter, reason: err.Error()}
+	a := &rejection{status: http.StatusServiceUnavailable, code: unavailable, retryAfter: minRetryAfter, reason: err.Error()}
 	if o := (*outage)(nil); errors.As(err, &o) {
 		a.retryAfter = max(minRetryAfter, int(time.Until(o.next).Seconds())+1)
 	}
@@ -132,12 +132,12 @@ func RequirePermissions(permissions ...string) func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p, ok := r.Context().Value(passedKey{}).(*passed)
 			if !ok || !p.claims.Verified || !possible || next == nil {
-				refusal{status: http.StatusInternalServerError, code: serverError}.write(w, "")
+				rejection{status: http.StatusInternalServerError, code: serverError}.write(w, "")
 				return
 			}
 			for _, permission := range required {
 				if !slices.Contains(p.claims.Permissions, permission) {
-					refusal{status: http.StatusForbidden, code: insufficientScope, scope: strings.Join(required, " ")}.write(w, p.metadata)
+					rejection{status: http.StatusForbidden, code: insufficientScope, scope: strings.Join(required, " ")}.write(w, p.metadata)
 					return
 				}
 			}
@@ -156,8 +156,8 @@ func isScopeToken(s string) bool {
 	return s != ""
 }
 
-// refusal is the answer to a request that is not passed on.
-type refusal struct {
+// rejection is the answer to a request that is not passed on.
+type rejection struct {
 	status     int
 	code       string // "": none, because there was no token (RFC 6750, section 3.1)
 	scope      string // the required permissions
@@ -165,7 +165,7 @@ type refusal struct {
 	reason     string // for the log
 }
 
-func (a refusal) write(w http.ResponseWriter, metadata string) {
+func (a rejection) write(w http.ResponseWriter, metadata string) {
 	h := w.Header()
 	if a.status < http.StatusInternalServerError {
 		// A realm, because a challenge must have a parameter (RFC 6750, section 3).

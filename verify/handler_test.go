@@ -262,7 +262,7 @@ func TestLoggerIsToldTheReasonAndNotTheToken(t *testing.T) {
 	} {
 		log.Reset()
 		ask(h, tc.authorization)
-		if got := log.String(); !strings.Contains(got, `msg="request refused"`) || !strings.Contains(got, tc.want) || strings.Count(got, "\n") != 1 {
+		if got := log.String(); !strings.Contains(got, `msg="request rejected"`) || !strings.Contains(got, tc.want) || strings.Count(got, "\n") != 1 {
 			t.Errorf("log = %q, want one record with %q", got, tc.want)
 		}
 		_, secret, _ := strings.Cut(tc.authorization, " ")

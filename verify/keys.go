@@ -106,7 +106,7 @@ func (s *keySet) get(ctx context.Context) (*keys, error) {
 		return k, nil
 	}
 	if s.flight == nil {
-		if failure := s.failure; failure != nil && now.Before(failure.next) {
+		if failure := s.blocked(now); failure != nil {
 			s.mu.Unlock()
 			if k != nil {
 				return k, nil
@@ -141,12 +141,31 @@ func (s *keySet) newer(ctx context.Context, k *keys) (*keys, error) {
 			}
 			return nil, nil
 		}
+		if until, limited := s.server.limitedUntil(now); limited {
+			s.mu.Unlock()
+			return nil, s.outage(limitedText, until)
+		}
 		s.nextMiss = now.Add(missStep)
 		s.begin()
 	}
 	f := s.flight
 	s.mu.Unlock()
 	return s.wait(ctx, f)
+}
+
+// blocked returns why no fetch may begin now; nil: one may. mu is held.
+func (s *keySet) blocked(now time.Time) *outage {
+	if s.failure != nil && now.Before(s.failure.next) {
+		return s.failure
+	}
+	if until, limited := s.server.limitedUntil(now); limited {
+		return s.outage(limitedText, until)
+	}
+	return nil
+}
+
+func (s *keySet) outage(why string, next time.Time) *outage {
+	return &outage{text: fmt.Sprintf("%v: tenant %s: %s", ErrUnavailable, s.tenant, why), next: next}
 }
 
 // wait returns the result of a fetch. It reads the stored keys, because a Logger may
@@ -213,7 +232,8 @@ func (s *keySet) land(r fetched, err error) (none struct{}) {
 			cached = missStep + rand.N(missStep)
 		}
 		s.streak++
-		s.failure = &outage{text: fmt.Sprintf("%v: tenant %s: %s", ErrUnavailable, s.tenant, r.fault.text), next: now.Add(cached)}
+		until, _ := s.server.limitedUntil(now)
+		s.failure = s.outage(r.fault.text, later(now.Add(cached), until))
 		done.attrs = append(done.attrs, "error", r.fault.text)
 	}
 	s.mu.Unlock()

@@ -165,7 +165,7 @@ func TestLoggerIsToldOfOutagesWithoutTheToken(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		ask(protected(v), "Bearer "+token)
 		synctest.Wait()
-		for _, want := range []string{`level=WARN msg="no keys"`, "500 Internal Server Error", `level=INFO msg="request refused"`, `level=DEBUG msg="keys fetched"`, "usable=1"} {
+		for _, want := range []string{`level=WARN msg="no keys"`, "500 Internal Server Error", `level=INFO msg="request rejected"`, `level=DEBUG msg="keys fetched"`, "usable=1"} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("log = %s, want %s in it", log.String(), want)
 			}

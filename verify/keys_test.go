@@ -312,6 +312,38 @@ func TestRemovedKeysAreNoticedWithin15Minutes(t *testing.T) {
 	})
 }
 
+// The server has one limit for all that it is asked.
+func TestRetryAfterOfKeysIsKept(t *testing.T) {
+	for after, least := range map[string]time.Duration{"45": 45 * time.Second, "": 15 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAuthority()
+			a.fail(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if after != "" {
+					w.Header().Set("Retry-After", after)
+				}
+				w.WriteHeader(http.StatusTooManyRequests)
+			}), 0)
+			v := a.verifier(t)
+			neighbors := sign(jwt.SigningMethodRS256, nextKey(), header(), claims(object{"iss": "spiffe://" + neighbor, "tenant_id": neighbor}))
+			for began := time.Now(); time.Since(began) < least; time.Sleep(time.Second) {
+				for _, token := range []string{token(), neighbors} {
+					if _, err := v.Verify(t.Context(), token); !errors.Is(err, verify.ErrUnavailable) {
+						t.Fatalf("error = %v, want ErrUnavailable", err)
+					}
+				}
+			}
+			if len(a.at) != 1 {
+				t.Errorf("Retry-After %q: %d requests in %v, want 1", after, len(a.at), least)
+			}
+			a.fail(nil, 0)
+			time.Sleep(time.Minute)
+			if _, err := v.Verify(t.Context(), neighbors); err != nil {
+				t.Errorf("a minute later: error = %v, want none", err)
+			}
+		})
+	}
+}
+
 func TestAnEmptySetIsBelieved(t *testing.T) {
 	a := newAuthority()
 	a.publish(tenant)

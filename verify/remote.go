@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/authsec-go/authsec/internal/conn"
@@ -33,12 +34,25 @@ const (
 	leftEvery = 10 * time.Minute // after which there may be one more
 )
 
-// remote is the AuthSec server.
+// remote is the AuthSec server. It has one rate limit for key sets and checks.
 type remote struct {
 	wire.Server
 	client  *http.Client
-	timeout time.Duration // of one request
-	log     *slog.Logger  // nil: silent
+	timeout time.Duration             // of one request
+	log     *slog.Logger              // nil: silent
+	limited atomic.Pointer[time.Time] // until when the server accepts no request; nil: it accepts them
+}
+
+const limitedText = "the server accepts no more requests for now"
+
+// limitedUntil returns until when the server accepts no request, and whether that is
+// after now.
+func (r *remote) limitedUntil(now time.Time) (time.Time, bool) {
+	until := r.limited.Load()
+	if until == nil || !now.Before(*until) {
+		return time.Time{}, false
+	}
+	return *until, true
 }
 
 func newRemote(cfg Config, base *url.URL) *remote {
@@ -59,15 +73,14 @@ func newRemote(cfg Config, base *url.URL) *remote {
 
 // fault is why the server could not be asked.
 type fault struct {
-	text    string        // fit to be printed
-	limited time.Duration // how long the server accepts no request; 0: it did not say
+	text string // fit to be printed
 }
 
 // ask asks the server and lets read read the body of a 200: by POST if there is a
 // body, which is JSON. Its error is ctx's end. Any other is a fault, which does not
 // show secret. Foreign errors give their text here, where no lock is held.
 func (r *remote) ask(ctx context.Context, u *url.URL, body []byte, secret string, read func([]byte) error) (*fault, error) {
-	method, limited := http.MethodGet, time.Duration(0)
+	method := http.MethodGet
 	if body != nil {
 		method = http.MethodPost
 	}
@@ -88,7 +101,8 @@ func (r *remote) ask(ctx context.Context, u *url.URL, body []byte, secret string
 		if resp.StatusCode != http.StatusOK {
 			if resp.StatusCode == http.StatusTooManyRequests {
 				after, _ := wire.RetryAfter(resp.Header)
-				limited = min(cmp.Or(after, jitter(limitedFor)), maxBackoff)
+				until := time.Now().Add(min(cmp.Or(after, jitter(limitedFor)), maxBackoff))
+				r.limited.Store(&until)
 			}
 			return errors.New(strings.TrimSpace(fmt.Sprint(resp.StatusCode, " ", http.StatusText(resp.StatusCode))))
 		}
@@ -107,7 +121,7 @@ func (r *remote) ask(ctx context.Context, u *url.URL, body []byte, secret string
 	case ctx.Err() != nil: // whoever notices it first, the failure has one text
 		return nil, ctx.Err()
 	}
-	return &fault{method + " " + u.String() + ": " + redact.Text(redact.Error(err), "", secret), limited}, nil
+	return &fault{method + " " + u.String() + ": " + redact.Text(redact.Error(err), "", secret)}, nil
 }
 
 // unanswered is the fault of an ask that ended with a flight's error.
@@ -128,6 +142,14 @@ type outage struct {
 func (o *outage) Error() string        { return o.text }
 func (o *outage) Is(target error) bool { return target == ErrUnavailable }
 func (o *outage) Unwrap() error        { return o.cause }
+
+// later returns the later of two times.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
 
 // jitter returns d ±50 %, so that a fleet does not ask all at once.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }

@@ -37,11 +37,10 @@ type revocations struct {
 	audience string
 	calls    flight.Left
 
-	mu      sync.Mutex                       // guards what follows, and verdicts; not held while code that is not ours runs
-	known   *simplelru.LRU[string, *verdict] // by token
-	checks  int                              // under way
-	limited time.Time                        // until when the server accepts no request
-	warned  time.Time                        // when the last failure was logged
+	mu     sync.Mutex                       // guards what follows, and verdicts; not held while code that is not ours runs
+	known  *simplelru.LRU[string, *verdict] // by token
+	checks int                              // under way
+	warned time.Time                        // when the last failure was logged
 }
 
 // verdict is what is known of a token whose signature was verified.
@@ -124,9 +123,9 @@ func (r *revocations) remember(token string) *verdict {
 
 // begin starts a check, unless there are too many. mu is held, and none is under way.
 func (r *revocations) begin(v *verdict, now time.Time, token, tenant string, claims jwt.MapClaims) {
-	switch {
-	case now.Before(r.limited):
-		v.postpone(tenant, "the server accepts no more requests for now", r.limited)
+	switch until, limited := r.server.limitedUntil(now); {
+	case limited:
+		v.postpone(tenant, limitedText, until)
 		return
 	case r.checks >= maxChecks:
 		v.postpone(tenant, fmt.Sprintf("%d checks are under way", r.checks), now.Add(minBackoff))
@@ -167,11 +166,9 @@ func (r *revocations) land(v *verdict, tenant string, a answer) {
 		v.told, v.revoked, v.due = now, !a.valid, now.Add(jitter(r.interval))
 		v.failure, v.streak = nil, 0
 	} else {
-		v.postpone(tenant, a.fault.text, now.Add(max(backoff(v.streak), a.fault.limited)))
+		until, _ := r.server.limitedUntil(now)
+		v.postpone(tenant, a.fault.text, later(now.Add(backoff(v.streak)), until))
 		v.streak++
-		if until := now.Add(a.fault.limited); until.After(r.limited) {
-			r.limited = until
-		}
 		if r.warned.IsZero() || now.Sub(r.warned) >= warnEvery {
 			r.warned, log = now, r.server.log
 		}

@@ -73,7 +73,7 @@ func token(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	t = renewLate(ctx, cache, src, cfg, t)
 	notCached(src.Stats().Cache.LastError, "token", stderr)
 	if isTerminal(stdout) {
-		fmt.Fprintln(stderr, "authsec token: standard output is a terminal, and this token is a secret: whoever sees it can use it until it expires")
+		fmt.Fprintln(stderr, "authsec token: standard output is a terminal, and this token is a secret: whoever sees it can use and prolong it")
 	}
 	if !*asJSON {
 		_, err = fmt.Fprintln(stdout, t.AccessToken)

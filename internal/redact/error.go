@@ -62,14 +62,13 @@ func Conceal(err error, clientID string, secrets ...string) error {
 		clean, _ := try(func() bool {
 			tree := []error{err}
 			for i := 0; i < len(tree); i++ {
+				if i == maxTree {
+					return false
+				}
 				if tree[i] == nil {
 					continue
 				}
-				text := ""
-				if tree[i] != nil && i < maxTree {
-					text = tree[i].Error()
-				}
-				if i == maxTree || len(text) > maxErrorText || shows(text) {
+				if text := tree[i].Error(); len(text) > maxErrorText || shows(text) {
 					return false
 				}
 				switch err := tree[i].(type) {

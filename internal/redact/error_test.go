@@ -200,6 +200,25 @@ func TestAConcealedErrorKeepsItsSecrets(t *testing.T) {
 	}
 }
 
+// A tree that is too large to be searched is concealed, wherever its nil errors are.
+func TestALargeTreeOfErrorsIsConcealed(t *testing.T) {
+	for _, empty := range []int{0, maxTree - 1} {
+		below := make([]error, maxTree+1)
+		for i := range below {
+			below[i] = errors.New("harmless")
+		}
+		below[empty], below[maxTree] = nil, errors.New("a-credential-of-its-own")
+		if err := Conceal(tree{below}, "", "a-credential-of-its-own"); errors.As(err, new(tree)) {
+			t.Errorf("nil at %d: got the error itself, want it concealed", empty)
+		}
+	}
+}
+
+type tree struct{ below []error }
+
+func (tree) Error() string     { return "several" }
+func (t tree) Unwrap() []error { return t.below }
+
 func TestNothingPanicsOutOfAConcealedError(t *testing.T) {
 	for _, method := range []string{"Error", "Unwrap", "Is", "As", "Timeout", "all"} {
 		for _, below := range []error{&foreign{text: opaque, panic: method}, (*foreign)(nil)} {
