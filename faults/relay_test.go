@@ -41,6 +41,10 @@ type relay struct {
 	running  sync.WaitGroup
 	accepted atomic.Int64
 
+	// forgotten is the number of the last connection that is forgotten. They are
+	// numbered from 1.
+	forgotten atomic.Int64
+
 	mu    sync.Mutex // guards conns
 	conns map[net.Conn]bool
 }
@@ -79,14 +83,19 @@ func (r *relay) suffer(t trouble) (lift func()) {
 	}
 }
 
+// forget loses all that comes on the present connections, in both directions and
+// also their end, as a NAT does that has forgotten them. They stay open. New ones
+// work.
+func (r *relay) forget() { r.forgotten.Store(r.accepted.Load()) }
+
 func (r *relay) accept() {
 	for {
 		client, err := r.listener.Accept()
 		if err != nil {
 			return
 		}
-		r.accepted.Add(1)
-		r.running.Go(func() { r.carry(client) })
+		number := r.accepted.Add(1)
+		r.running.Go(func() { r.carry(client, number) })
 	}
 }
 
@@ -110,7 +119,7 @@ func (r *relay) drop(conn net.Conn) {
 	r.mu.Unlock()
 }
 
-func (r *relay) carry(client net.Conn) {
+func (r *relay) carry(client net.Conn, number int64) {
 	defer r.drop(client)
 	if !r.keep(client) {
 		return
@@ -129,14 +138,15 @@ func (r *relay) carry(client net.Conn) {
 		return
 	}
 	var up sync.WaitGroup
-	up.Go(func() { r.pump(server, client, false) })
-	r.pump(client, server, true)
+	up.Go(func() { r.pump(server, client, number, false) })
+	r.pump(client, server, number, true)
 	up.Wait()
 }
 
 // pump copies from one connection to the other until one of them ends, or trouble ends
-// them. Then it closes both.
-func (r *relay) pump(to, from net.Conn, down bool) {
+// them. Then it closes both. If they are forgotten, they stay open until the relay is
+// closed.
+func (r *relay) pump(to, from net.Conn, number int64, down bool) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 16*KiB)
@@ -145,6 +155,13 @@ func (r *relay) pump(to, from net.Conn, down bool) {
 	for {
 		n, err := from.Read(buf)
 		data := buf[:n]
+		if number <= r.forgotten.Load() {
+			if err != nil {
+				<-r.closed
+				return
+			}
+			continue
+		}
 		t := r.trouble.Load()
 		if t != counted {
 			counted, passed = t, 0

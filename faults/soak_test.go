@@ -5,12 +5,10 @@ package faults
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	mathrand "math/rand/v2"
-	"net/http"
 	"runtime"
 	"slices"
 	"strings"
@@ -212,95 +210,6 @@ func run(t *testing.T, soaks []*soak) {
 		peak, float64(heapStart)/MiB, float64(heapMiddle)/MiB, float64(heapEnd)/MiB)
 }
 
-// heap returns the bytes in use after a garbage collection. Objects with finalizers
-// need two.
-func heap() uint64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
-}
-
-// wait waits for d. It returns false if ended is closed before.
-func wait(ended <-chan struct{}, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ended:
-		return false
-	}
-}
-
-// between returns a random duration.
-func between(rng *mathrand.Rand, least, most time.Duration) time.Duration {
-	return least + time.Duration(rng.Int64N(int64(most-least)))
-}
-
-func pick[T any](rng *mathrand.Rand, list ...T) T { return list[rng.IntN(len(list))] }
-
-// work makes requests one after the other.
-func (k *soak) work(ctx context.Context, c *caller, rng *mathrand.Rand) {
-	for wait(ctx.Done(), between(rng, 0, 30*time.Millisecond)) {
-		request := randomCall(rng)
-		k.loaded.RLock()
-		o := c.do(request)
-		k.loaded.RUnlock()
-		k.mu.Lock()
-		k.outcomes[describe(o)]++
-		k.retries += max(0, o.attempts-1)
-		k.mu.Unlock()
-	}
-}
-
-// randomCall returns a random request.
-func randomCall(rng *mathrand.Rand) call {
-	sizes := []int{0, 1, KiB, 20*KiB + 1, 200 * KiB, MiB}
-	r := call{
-		method:    pick(rng, http.MethodGet, http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPost),
-		want:      pick(rng, sizes...),
-		pad:       pick(rng, 0, 0, 0, 10*KiB),
-		key:       rng.IntN(3) == 0,
-		noGetBody: rng.IntN(3) == 0,
-		cancelled: rng.IntN(3) == 0,
-		timeout:   pick(rng, 30*time.Millisecond, 200*time.Millisecond, 2*time.Second, 5*time.Second),
-	}
-	if r.method == http.MethodGet {
-		r.redirect = rng.IntN(8) == 0
-	} else {
-		r.send = pick(rng, sizes...)
-	}
-	return r
-}
-
-// describe names an outcome's kind.
-func describe(o outcome) string {
-	var e *authsec.Error
-	switch {
-	case o.ok():
-		return "answered"
-	case o.status == http.StatusOK && contextEnded(o.err):
-		return "context ended in the body"
-	case o.status == http.StatusOK:
-		return "body broke off"
-	case o.status != 0:
-		return fmt.Sprint("status ", o.status)
-	case contextEnded(o.err) && !errors.As(o.err, &e):
-		return "context ended"
-	case errors.Is(o.err, authsec.ErrNotDelegated):
-		return "not delegated"
-	case errors.As(o.err, &e):
-		return "no token"
-	}
-	return "no answer"
-}
-
-func contextEnded(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-}
-
 // administer delegates to the agents again and again, unless they are revoked.
 func (k *soak) administer(stopped <-chan struct{}) {
 	for wait(stopped, soakLife/3) {
@@ -383,101 +292,6 @@ func (k *soak) calm(refresh bool) {
 		})
 	}
 	all.Wait()
-}
-
-// inject makes one fault after the other.
-func (k *soak) inject(ctx context.Context, rng *mathrand.Rand, where string, fault func(*mathrand.Rand) (string, func())) {
-	for wait(ctx.Done(), between(rng, 50*time.Millisecond, 700*time.Millisecond)) {
-		k.faulty.RLock()
-		name, lift := fault(rng)
-		k.mu.Lock()
-		k.inForce[where] = name
-		k.injected[where+": "+name]++
-		k.mu.Unlock()
-		wait(ctx.Done(), between(rng, 20*time.Millisecond, 600*time.Millisecond))
-		lift()
-		k.mu.Lock()
-		delete(k.inForce, where)
-		k.mu.Unlock()
-		k.faulty.RUnlock()
-	}
-}
-
-// network makes random trouble in a relay.
-func (k *soak) network(rng *mathrand.Rand, r *relay) (string, func()) {
-	t := trouble{
-		kind:  pick(rng, latency, drip, blackHole, cut, reset, garbage),
-		after: pick(rng, 0, 100, 3*KiB, 30*KiB, 300*KiB),
-		delay: between(rng, time.Millisecond, 50*time.Millisecond),
-	}
-	if t.kind == drip {
-		t.delay /= 10 // for each KiB
-	}
-	return string(t.kind), r.suffer(t)
-}
-
-// restart kills a server, and returns a func that starts it again.
-func (k *soak) restart(h *host) func() {
-	h.kill()
-	return func() {
-		if err := h.start(); err != nil {
-			k.ledger.violate(nil, "starting a server again: %v", err)
-		}
-	}
-}
-
-func (k *soak) apiFault(rng *mathrand.Rand) (string, func()) {
-	sometimes := func(answer http.Handler) func() {
-		k.setAPIFront(func(w http.ResponseWriter, r *http.Request) {
-			if mathrand.IntN(2) == 0 { // for each request; does not depend on the seed
-				answer.ServeHTTP(w, r)
-				return
-			}
-			k.serveAuthorized(w, r)
-		})
-		return func() { k.setAPIFront(nil) }
-	}
-	switch rng.IntN(10) {
-	case 0:
-		return "restart", k.restart(k.api)
-	case 1:
-		ended, err := k.api.retire()
-		if err != nil {
-			k.ledger.violate(nil, "starting the next server: %v", err)
-		}
-		return "graceful shutdown", func() { <-ended } // its error: a request took too long
-	case 2:
-		return "503s", sometimes(authsectest.Answer(http.StatusServiceUnavailable, strings.Repeat("x", 100*KiB)))
-	case 3:
-		return "429s", sometimes(authsectest.Answer(http.StatusTooManyRequests, page, "Retry-After", "0"))
-	case 4:
-		return "401s", sometimes(authsectest.Answer(http.StatusUnauthorized, `{"error":"invalid_token"}`))
-	}
-	return k.network(rng, k.toAPI)
-}
-
-func (k *soak) endpointFault(rng *mathrand.Rand) (string, func()) {
-	switch rng.IntN(12) {
-	case 0:
-		return "restart", k.restart(k.endpoint)
-	case 1, 2, 3:
-		bad := pick(rng, badAnswers...)
-		k.auth.Fail(bad.answer)
-		return bad.name, func() { k.auth.Fail(nil) }
-	case 4:
-		agent := pick(rng, agents...)
-		k.mu.Lock()
-		k.revoked[agent] = true
-		k.auth.Revoke(agent)
-		k.mu.Unlock()
-		return "revocation", func() {
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			delete(k.revoked, agent)
-			k.delegate(agent)
-		}
-	}
-	return k.network(rng, k.toEndpoint)
 }
 
 // report logs a summary, and checks the rate of fetches.

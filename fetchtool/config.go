@@ -72,7 +72,7 @@ type Config struct {
 
 	// Base makes the requests to the API, below an [authsec.Transport] with its
 	// default retries. nil: a copy of http.DefaultTransport that closes HTTP/2
-	// connections which do not answer for 15 s.
+	// connections which do not answer for 9 s.
 	Base http.RoundTripper
 
 	// Name is the tool's name for a model: 1 to 64 letters, digits, underscores

@@ -90,7 +90,7 @@ type Config struct {
 	// HTTPClient asks the server. Its Transport is used, and its Timeout if that is
 	// under 10 s. Redirects are not followed and no cookies are sent. nil: a client
 	// with a copy of http.DefaultTransport that closes HTTP/2 connections which do not
-	// answer for 15 s.
+	// answer for 9 s.
 	HTTPClient *http.Client
 
 	// AllowHTTP permits any BaseURL with http://. Whoever can change the traffic can

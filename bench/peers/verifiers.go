@@ -20,6 +20,7 @@ import (
 
 // Names of the verifiers, besides authsec's package verify.
 const (
+	AuthSecNew    = "authsec, a new token"
 	JWT           = "golang-jwt"
 	JWTMiddleware = "go-jwt-middleware"
 )
@@ -39,9 +40,11 @@ type Verifier struct {
 
 // Verifiers has the measured ones, authsec first. All check signature, algorithm, issuer,
 // audience and times, and pass the claims on in the request's context. verify gets the
-// key from the server, once. The others have it.
+// key from the server, once. The others have it. AuthSecNew keeps no verified tokens, so
+// that each request's token is new to it.
 var Verifiers = []Verifier{
-	{AuthSec, verifyHandler},
+	{AuthSec, func(srv *authsectest.Server) (http.Handler, error) { return verifyHandler(srv, 0) }},
+	{AuthSecNew, func(srv *authsectest.Server) (http.Handler, error) { return verifyHandler(srv, -1) }},
 	{JWT, jwtHandler},
 	{JWTMiddleware, middlewareHandler},
 }
@@ -54,9 +57,10 @@ func permit(w http.ResponseWriter, permissions []string) {
 	w.WriteHeader(http.StatusOK)
 }
 
-func verifyHandler(srv *authsectest.Server) (http.Handler, error) {
+func verifyHandler(srv *authsectest.Server, cacheSize int) (http.Handler, error) {
 	v, err := verify.New(verify.Config{
 		BaseURL: srv.URL, Tenants: []string{authsectest.TenantID}, Audience: Audience, HTTPClient: srv.Client(),
+		CacheSize: cacheSize,
 	})
 	if err != nil {
 		return nil, err

@@ -15,9 +15,10 @@ const (
 	// A connection that received nothing for pingAfter gets an HTTP/2 ping, and is
 	// closed if pingTimeout passes without an answer. Without pings, net/http uses a
 	// pooled connection that a NAT or load balancer has forgotten for about 15
-	// minutes, though new ones work (golang.org/issue/59690).
-	pingAfter   = 10 * time.Second
-	pingTimeout = 5 * time.Second
+	// minutes, though new ones work (golang.org/issue/59690). The sum is less than the
+	// 10 s of a request to the AuthSec server, so that one of these is lost at most.
+	pingAfter   = 5 * time.Second
+	pingTimeout = 4 * time.Second
 )
 
 // Shared returns the transport for this module's requests to APIs if the caller names

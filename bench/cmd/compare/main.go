@@ -77,9 +77,11 @@ type section struct {
 
 var sections = []section{
 	{"roundtrip", measureRoundTrip},
+	{"posts", measurePosts},
 	{"token", measureToken},
 	{"verify", measureVerify},
 	{"throughput", measureThroughput},
+	{"sidecar", measureSidecar},
 	{"renewal", measureRenewal},
 	{"storm", measureStorm},
 	{"outage", measureOutage},
@@ -91,8 +93,11 @@ var sections = []section{
 }
 
 func main() {
-	if os.Getenv(childEnv) != "" {
-		if err := uploadChild(); err != nil {
+	for env, child := range map[string]func() error{childEnv: uploadChild, proxyEnv: proxyChild} {
+		if os.Getenv(env) == "" {
+			continue
+		}
+		if err := child(); err != nil {
 			fmt.Fprintln(os.Stderr, "compare:", err)
 			os.Exit(1)
 		}

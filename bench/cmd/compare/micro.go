@@ -123,10 +123,10 @@ func (c *contest) of(p peers.Peer, load string) *figures {
 	return c.figures[c.benchmark+"/peer="+p.Slug()+"/"+load]
 }
 
-// ratio returns the greatest median ratio, over the loads, of authsec's time to the
-// peer's, and that load's spread.
-func (c *contest) ratio(peer string) (worst float64, shown string) {
-	a, p := peers.Peer{Name: peers.AuthSec}, peers.Peer{Name: peer}
+// ratio returns the greatest median ratio, over the loads, of one's time to another's,
+// and that load's spread.
+func (c *contest) ratio(one, another string) (worst float64, shown string) {
+	a, p := peers.Peer{Name: one}, peers.Peer{Name: another}
 	for _, load := range loads {
 		list := ratios(c.of(a, load).ns, c.of(p, load).ns)
 		if m := median(list); m > worst {
@@ -161,7 +161,7 @@ func (c *contest) ahead(except ...string) []string {
 		if p.Name == peers.AuthSec || slices.Contains(except, p.Name) {
 			continue
 		}
-		if worst, _ := c.ratio(p.Name); worst > 1 {
+		if worst, _ := c.ratio(peers.AuthSec, p.Name); worst > 1 {
 			list = append(list, p.Name)
 		}
 	}
@@ -180,9 +180,9 @@ Ratios are medians over %d rounds, with minimum and maximum. The azcore pipeline
 is counted.`, size.microRounds)}
 	c.fill(f, peers.OAuth2)
 	a := c.of(peers.Named(peers.AuthSec)[0], "serial")
-	toOAuth2, shown := c.ratio(peers.OAuth2)
+	toOAuth2, shown := c.ratio(peers.AuthSec, peers.OAuth2)
 	f.aim(toOAuth2 <= 0.5, "at most 0.5 of x/oauth2's time", "%s", shown)
-	toFloor, shown := c.ratio(peers.ReadyHeader)
+	toFloor, shown := c.ratio(peers.AuthSec, peers.ReadyHeader)
 	f.aim(toFloor <= 1.25, "at most 1.25 of the floor's time", "%s", shown)
 	f.aim(median(a.allocs) <= 3, "3 allocations", "%.0f", median(a.allocs))
 	ahead := c.ahead(peers.ReadyHeader)
@@ -235,9 +235,9 @@ which makes no copy: ` + "`BenchmarkTokenInRoundTrip`" + ` of the package itself
 	}
 	f.row(cells...)
 
-	toOAuth2, tokenShown := c.ratio(peers.OAuth2)
+	toOAuth2, tokenShown := c.ratio(peers.AuthSec, peers.OAuth2)
 	f.aim(toOAuth2 <= 1, "Token: no slower than ReuseTokenSource", "%s", tokenShown)
-	toCopy, copyShown := c.ratio(peers.ReadyHeader)
+	toCopy, copyShown := c.ratio(peers.AuthSec, peers.ReadyHeader)
 	f.aim(toCopy <= 1.25, "Token: at most 1.25 of the floor's time, which is a copy and nothing else", "%s", copyShown)
 	a := c.of(peers.Named(peers.AuthSec)[0], "serial")
 	f.aim(median(a.allocs) == 1, "Token: one allocation, the caller's copy", "%.0f", median(a.allocs))
