@@ -65,8 +65,14 @@ func (x *clockFixture) step(d time.Duration) {
 	x.offset -= d
 }
 
-// suspend has the machine sleep for d. The monotonic clock stands still.
+// suspend has the machine sleep for d, when requests will compare the clocks. The
+// monotonic clock stands still.
 func (x *clockFixture) suspend(d time.Duration) {
+	time.Sleep(compareEvery)
+	x.suspendNow(d)
+}
+
+func (x *clockFixture) suspendNow(d time.Duration) {
 	time.Sleep(d)
 	x.src.mu.Lock()
 	defer x.src.mu.Unlock()

@@ -135,6 +135,23 @@ func TestSourceWaitsForFetchAfterSuspendPastExpiry(t *testing.T) {
 }
 
 // All calls wait for the same fetch, and none gets the token before it fails.
+// Calls that follow each other closely compare the clocks only now and then.
+func TestSuspendIsNoticedWithin10Milliseconds(t *testing.T) {
+	clockBubble(t, func(t *testing.T, x *clockFixture) {
+		x.want("A")
+		time.Sleep(time.Minute)
+		x.want("A") // compares the clocks
+		x.suspendNow(2 * clockTTL)
+		x.status, x.body = 410, clockExpired
+		for range 9 {
+			time.Sleep(time.Millisecond)
+			x.want("A")
+		}
+		time.Sleep(time.Millisecond)
+		x.wantError(ErrDelegationExpired)
+	})
+}
+
 func TestAllCallsWaitForFetchAfterSuspend(t *testing.T) {
 	clockBubble(t, func(t *testing.T, x *clockFixture) {
 		x.want("A")

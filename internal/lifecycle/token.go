@@ -40,11 +40,13 @@ func (t *Token) setWindow(window time.Duration, u float64) {
 // Good reports whether the token may be served.
 func (t *Token) Good(now Moment) bool { return t.ID != none && t.age(now) < t.Life }
 
-// Fresh reports whether the token may be served without any other action. Every
-// request calls it.
-func (t *Token) Fresh(now Moment) bool {
-	age := t.age(now)
-	return age < t.renewAt && age < t.Life && !t.doubt && t.jump(now) == 0
+// Fresh reports whether the token may be served without any other action.
+func (t *Token) Fresh(now Moment) bool { return t.FreshBy(now.Mono) && t.jump(now) == 0 }
+
+// FreshBy is Fresh if no clock has stepped. Every request calls it.
+func (t *Token) FreshBy(mono time.Duration) bool {
+	age := mono - t.received.Mono
+	return age < t.renewAt && age < t.Life && !t.doubt
 }
 
 // Left returns how much longer the token may be served.
