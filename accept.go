@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/authsec-go/authsec/internal/lifecycle"
 	"github.com/authsec-go/authsec/internal/redact"
 	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/golang-jwt/jwt/v5"
@@ -32,6 +33,7 @@ var asymmetric = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", 
 // grant is a token response that was accepted. It is immutable.
 type grant struct {
 	token      *oauth2.Token // each caller gets a copy
+	bearer     *string       // the Authorization header's value, of which the token's text is a part; a pointer, which prints as an address
 	delegation *Delegation
 	received   time.Time     // with its monotonic reading
 	life       time.Duration // from received on
@@ -39,6 +41,8 @@ type grant struct {
 	asked      time.Time     // when the request was sent, on the server's clock
 	shared     bool          // another process got it
 }
+
+func (g *grant) id() lifecycle.ID { return lifecycle.NewID(g.token.AccessToken) }
 
 // acceptance is what a token response must satisfy.
 type acceptance struct {
@@ -88,6 +92,10 @@ func (a acceptance) accept(r *wire.Reply, secrets ...string) (*grant, error) {
 		return nil, errors.New("neither it nor its token names an expiry")
 	}
 	g.life = min(g.life, wire.MaxTTL)
+	bearer := "Bearer " + t.Token
+	t.Token = bearer[len("Bearer "):]
+	g.bearer = &bearer
+	t.Values["token"] = t.Token
 	g.token = (&oauth2.Token{AccessToken: t.Token, TokenType: "Bearer"}).WithExtra(t.Values)
 	g.delegation = newDelegation(t, claims, a.clientID, g.notAfter, a.keyfunc != nil)
 	if g.life <= 0 {

@@ -34,7 +34,7 @@ func (p *prepared) token(ctx context.Context) (bearer, error) {
 	if err != nil {
 		return bearer{}, err
 	}
-	return bearer{value: c.authorization, text: c.token.AccessToken}, nil
+	return bearer{value: *c.bearer, text: c.token.AccessToken}, nil
 }
 
 // renew gets a token in place of one that the API at host rejected.
@@ -46,7 +46,7 @@ func (p *prepared) renew(ctx context.Context, rejected bearer, host string) (bea
 	if err != nil {
 		return bearer{}, err
 	}
-	return bearer{value: c.authorization, text: c.token.AccessToken}, nil
+	return bearer{value: *c.bearer, text: c.token.AccessToken}, nil
 }
 
 // call calls a foreign source, which may hang, panic or end its goroutine.

@@ -6,6 +6,7 @@ package authsec_test
 import (
 	"errors"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"testing"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/internal/share"
+	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -96,6 +99,34 @@ func TestReplayedEntryIsAMiss(t *testing.T) {
 			t.Error("nothing was logged")
 		}
 	})
+}
+
+// An entry may say that no request is accepted for 292 years. The waits are capped.
+func TestWaitsOfAFailureAreCapped(t *testing.T) {
+	const forever = time.Duration(math.MaxInt64)
+	for name, c := range map[string]struct {
+		failure share.Failure
+		wait    time.Duration // that the error says
+	}{
+		"Retry-After": {share.Failure{Status: 429, Message: "Rate limit exceeded", RetryAfter: forever}, wire.MaxRetryAfter},
+		"cached":      {share.Failure{Status: 500, Message: "Failed to connect to tenant database", Hold: forever}, 0},
+	} {
+		inFleetBubble(t, name, func(t *testing.T, x *fleet) {
+			c.failure.Told = time.Now()
+			x.stored().Write(t.Context(), share.Entry{Failure: &c.failure}, time.Hour)
+			x.pod()
+			_, err := x.src.Token()
+			var e *authsec.Error
+			if !errors.As(err, &e) || e.RetryAfter != c.wait {
+				t.Errorf("got %v, want an error that says to wait for %v", err, c.wait)
+			}
+			x.sleep(30 * time.Second)
+			if _, err := x.src.Token(); err == nil || x.src.Stats().Cache.Hits != 1 {
+				t.Errorf("after 30 s: got %v after %d reads of the entry, want what was read once", err, x.src.Stats().Cache.Hits)
+			}
+			x.wantRequests(0)
+		})
+	}
 }
 
 // A process that can't use an entry does not replace it, not even with a failure.

@@ -77,6 +77,7 @@ func (d *Delegation) Claims() (*Claims, error) {
 // newDelegation returns the Delegation of a token response, whose token has these
 // claims and expires at expiry.
 func newDelegation(r *wire.TokenResponse, c *Claims, clientID string, expiry time.Time, verified bool) *Delegation {
+	token := r.Token
 	d := &Delegation{
 		SPIFFEID:    r.SPIFFEID,
 		Permissions: append([]string{}, r.Permissions...),
@@ -87,7 +88,7 @@ func newDelegation(r *wire.TokenResponse, c *Claims, clientID string, expiry tim
 		IssuedAt:    r.UpdatedAt, // the response's issued_at is when the agent was first delegated to
 		UpdatedAt:   r.UpdatedAt,
 		ExpiresAt:   expiry,
-		token:       func() string { return r.Token },
+		token:       func() string { return token },
 		verified:    verified,
 	}
 	if c.IssuedAt != nil {

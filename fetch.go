@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec/internal/conn"
+	"github.com/authsec-go/authsec/internal/lifecycle"
 	"github.com/authsec-go/authsec/internal/redact"
 	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/hashicorp/go-retryablehttp"
@@ -33,9 +34,9 @@ type fetcher interface {
 // query says what a fetch is for.
 type query struct {
 	began    time.Time
-	token    string        // in service and good; "": none
-	rejected string        // the latest token that an API rejected; "": none
-	cause    string        // the token whose rejection caused the fetch; "": none did
+	token    lifecycle.ID  // in service and good; zero: none
+	rejected lifecycle.ID  // the latest token that an API rejected; zero: none
+	cause    lifecycle.ID  // the token whose rejection caused the fetch; zero: none did
 	refresh  bool          // Refresh caused the fetch
 	within   time.Duration // an answer to another process may be this much older than the fetch
 	hold     time.Duration // how long this process caches a failure, unless it ends the token

@@ -67,14 +67,14 @@ func (s *shared) fetch(ctx context.Context, q query) (out fetched) {
 		g, _ := s.open(e, now)
 		want.Look(own, time.Since(q.began))
 		switch {
-		case g != nil && want.Accepts(e, g.token.AccessToken):
+		case g != nil && want.Accepts(e, string(g.id())):
 			g.shared = true
 			out = fetched{grant: g}
 			s.learn(g, g.asked)
 		case want.Fails(e, now) && s.concernsAll(e.Failure.Status):
 			out = s.failureOfAnother(e.Failure, now.Sub(e.Failure.Told))
 			s.learn(nil, e.Failure.Told)
-			if out.noDelegation && g != nil && g.token.AccessToken == q.rejected { // the failure proves that the cached token is revoked
+			if out.noDelegation && g != nil && g.id() == q.rejected { // the failure proves that the cached token is revoked
 				failure := *e.Failure
 				save = func(ctx context.Context) {
 					s.cache.Write(ctx, share.Entry{Failure: &failure}, max(failure.Hold, minSharedHold))
@@ -111,7 +111,7 @@ func (s *shared) fetch(ctx context.Context, q query) (out fetched) {
 func (s *shared) want(q query) share.Want {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return share.Want{Known: s.known, Token: q.token, Rejected: q.rejected, Cause: q.cause, Refresh: q.refresh, Within: q.within}
+	return share.Want{Known: s.known, Token: string(q.token), Rejected: string(q.rejected), Cause: string(q.cause), Refresh: q.refresh, Within: q.within}
 }
 
 func (s *shared) count(hit bool) {
@@ -214,10 +214,10 @@ func (s *shared) failureOfAnother(f *share.Failure, ago time.Duration) fetched {
 	out.err.RetryAfter = 0
 	spread := rand.N(time.Second)
 	if left := f.RetryAfter - ago; left > 0 {
-		out.err.RetryAfter = min(left+spread, wire.MaxRetryAfter)
+		out.err.RetryAfter = min(left, wire.MaxRetryAfter-spread) + spread
 	}
 	if left := f.Hold - ago; left > 0 {
-		out.hold = min(left+spread, maxSharedHold)
+		out.hold = min(left, maxSharedHold-spread) + spread
 	}
 	return out
 }
@@ -240,7 +240,7 @@ func (s *shared) store(ctx context.Context, q query, out fetched) {
 	if err != nil {
 		return
 	}
-	kept := g != nil && !(out.noDelegation && g.token.AccessToken == q.rejected)
+	kept := g != nil && !(out.noDelegation && g.id() == q.rejected)
 	if !s.concernsAll(out.err.StatusCode) {
 		if g != nil && !kept {
 			s.cache.Delete(ctx)
@@ -248,7 +248,7 @@ func (s *shared) store(ctx context.Context, q query, out fetched) {
 		return
 	}
 	hold := max(q.hold, out.err.RetryAfter, minSharedHold)
-	if out.noDelegation && q.cause != "" { // the token ends, and this process asks again soon
+	if out.noDelegation && q.cause != noID { // the token ends, and this process asks again soon
 		hold = max(out.err.RetryAfter, minSharedHold)
 	}
 	failure := &share.Failure{

@@ -73,8 +73,7 @@ type Source struct {
 type served struct {
 	lifecycle.Token
 	*grant
-	authorization string       // the Authorization header's value
-	compared      atomic.Int64 // when the two clocks were last compared, in ns of the monotonic one
+	compared atomic.Int64 // when the two clocks were last compared, in ns of the monotonic one
 }
 
 // compareEvery is how often requests compare the wall clock with the monotonic clock.

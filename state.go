@@ -135,7 +135,7 @@ func (s *Source) next(ctx context.Context, c call, mayStart bool) turn {
 	return t
 }
 
-var noID lifecycle.ID
+const noID lifecycle.ID = ""
 
 func (l landed) id() lifecycle.ID {
 	if l.err != nil || l.served == nil {
@@ -146,10 +146,10 @@ func (l landed) id() lifecycle.ID {
 
 // begin starts a fetch. mu is held, and no fetch is under way.
 func (s *Source) begin(ctx context.Context, now lifecycle.Moment, c call) {
-	q := query{began: time.Now(), rejected: text(s.rejected), refresh: c.Refresh, hold: s.life.Hold(now, rand.Float64())}
+	q := query{began: time.Now(), rejected: s.rejected, refresh: c.Refresh, hold: s.life.Hold(now, rand.Float64())}
 	var hand *oauth2.Token
 	if s.life.Token.Good(now) {
-		q.token, q.within = text(s.life.Token.ID), s.life.Token.Step()
+		q.token, q.within = s.life.Token.ID, s.life.Token.Step()
 		if s.life.MayKeep(now, c.Call) {
 			hand = s.current.Load().copy()
 		}
@@ -161,7 +161,7 @@ func (s *Source) begin(ctx context.Context, now lifecycle.Moment, c call) {
 	}
 	early := s.life.Token.Window()
 	s.life = s.life.Begin(now, c.Call)
-	q.cause = text(s.life.Fetch.Rejected)
+	q.cause = s.life.Fetch.Rejected
 	s.publish()
 	s.flight = flight.Start(untraced{ctx}, s.timeout, &s.left, func(ctx context.Context) (fetched, error) {
 		return fetchThrough(ctx, hand, early, s.fetcher, q), nil
@@ -185,14 +185,6 @@ func (c untraced) Value(key any) any {
 	return v
 }
 
-// text returns the access token with this ID; "": none.
-func text(id lifecycle.ID) string {
-	if id == noID {
-		return ""
-	}
-	return id.Value()
-}
-
 // publish puts life.Token into service. mu is held.
 func (s *Source) publish() {
 	if s.life.Token.ID == noID {
@@ -200,7 +192,7 @@ func (s *Source) publish() {
 		s.current.Store(nil)
 		return
 	}
-	s.current.Store(&served{Token: s.life.Token, grant: s.grant, authorization: "Bearer " + s.grant.token.AccessToken})
+	s.current.Store(&served{Token: s.life.Token, grant: s.grant})
 }
 
 // land changes the state by the result of a fetch, and returns what to log.
@@ -252,7 +244,7 @@ func (s *Source) result(out fetched) lifecycle.Result {
 		if g == nil {
 			return lifecycle.Token{}
 		}
-		return lifecycle.New(lifecycle.NewID(g.token.AccessToken), s.moment(g.received), g.life, g.notAfter, s.renewBefore, rand.Float64())
+		return lifecycle.New(g.id(), s.moment(g.received), g.life, g.notAfter, s.renewBefore, rand.Float64())
 	}
 	if out.err == nil {
 		return lifecycle.Result{Kept: out.kept, Token: token(out.grant)}

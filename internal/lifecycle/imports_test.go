@@ -19,7 +19,7 @@ import (
 // pureImports are the packages that the rules may use. They have what computes, and
 // nothing that acts or tells the time; of package time, timeNames alone.
 var (
-	pureImports = []string{"cmp", "math", "time", "unique"}
+	pureImports = []string{"cmp", "crypto/sha256", "encoding/hex", "math", "time"}
 	timeNames   = []string{"Duration", "Time", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"}
 )
 

@@ -14,8 +14,9 @@
 package lifecycle
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"time"
-	"unique"
 )
 
 const (
@@ -40,18 +41,20 @@ const (
 	never = time.Duration(1<<63 - 1)
 )
 
-var none ID
+// none is the ID of no token.
+const none ID = ""
 
-// ID identifies an access token: IDs of equal tokens are equal. Printing it shows an
-// address, not the token. The zero ID is no token.
-type ID = unique.Handle[string]
+// ID identifies an access token without holding it: its SHA-256, in hexadecimal. The
+// zero ID is no token.
+type ID string
 
 // NewID returns the ID of an access token.
 func NewID(token string) ID {
 	if token == "" {
-		return ID{}
+		return none
 	}
-	return unique.Make(token)
+	sum := sha256.Sum256([]byte(token))
+	return ID(hex.EncodeToString(sum[:]))
 }
 
 // Moment is a reading of the two local clocks.

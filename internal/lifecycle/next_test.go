@@ -47,7 +47,12 @@ func text(id ID) string {
 	if id == none {
 		return "none"
 	}
-	return id.Value()
+	for _, token := range []string{"A", "B", "old"} {
+		if id == NewID(token) {
+			return token
+		}
+	}
+	return string(id)
 }
 
 // at is the moment d after the start.

@@ -6,7 +6,8 @@ package share
 import "time"
 
 // Want is what a process knows when it begins a fetch. It decides whether an entry is
-// the result of that fetch. Times are on the server's clock.
+// the result of that fetch. Times are on the server's clock. Tokens are named by IDs,
+// which are equal for equal tokens.
 type Want struct {
 	Known    time.Time     // when the latest answer in use was asked for; zero: none
 	Token    string        // in service and good; "": none
@@ -40,7 +41,7 @@ func (w *Want) recent(said time.Time, within time.Duration) bool {
 	return age > -slack && age <= within+w.waited
 }
 
-// Accepts reports whether the token response in e, which has this token, is the
+// Accepts reports whether the token response in e, whose token has this ID, is the
 // result of the fetch.
 func (w *Want) Accepts(e Entry, token string) bool {
 	cold := w.Token == ""
