@@ -53,7 +53,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -74,9 +73,9 @@ const (
 	tempAge = time.Hour
 )
 
-// ErrWrongDir means that another directory must be used. This one, or the key in it,
-// belongs to another user; or it is a symbolic link or no directory; or the user may
-// not create it. Other errors of [New] and [Cache.Key] may pass: a full disk gets
+// ErrWrongDir means that another directory must be used. This one, the key in it, or
+// the directory in which it would be created, belongs to another user; or it is a
+// symbolic link or no directory; or the user may not create it. Other errors of [New] and [Cache.Key] may pass: a full disk gets
 // space again, and a mode can be changed.
 var ErrWrongDir = errors.New("dircache: wrong directory")
 
@@ -105,7 +104,8 @@ var _ authsec.Cache = (*Cache)(nil)
 // New returns a Cache in dir. It creates dir if it does not exist, with access for
 // the user only (0700). It fails if dir is not a directory or is a symbolic link;
 // links in the path to dir are permitted. On Unix it also fails if the directory
-// belongs to another user, or if others have any access to it. Each use of the
+// belongs to another user, or if others have any access to it. It creates nothing in
+// a directory of another user than root, such as in a home that sudo kept. Each use of the
 // Cache checks the same again, in case the directory was replaced. An error is
 // [ErrWrongDir] if only another dir can help.
 func New(dir string) (*Cache, error) {
@@ -124,54 +124,6 @@ func New(dir string) (*Cache, error) {
 	defer root.Close()
 	sweep(root)
 	return c, nil
-}
-
-// open opens and checks the directory. All files are then reached through the
-// opened directory, even if its name leads elsewhere meanwhile. Opening it for each
-// use takes some microseconds, and detects if it was replaced or its mode changed.
-func (c *Cache) open() (*os.Root, error) {
-	info, err := os.Lstat(c.dir)
-	if err != nil {
-		if err = os.MkdirAll(c.dir, 0o700); err == nil {
-			info, err = os.Lstat(c.dir)
-		}
-	}
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOTDIR) {
-		err = wrongDir{err}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("dircache: %w", err)
-	}
-	if err := c.check(info); err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(c.dir)
-	if err != nil {
-		return nil, fmt.Errorf("dircache: %w", err)
-	}
-	opened, err := root.Stat(".")
-	if err == nil && !os.SameFile(info, opened) {
-		err = fmt.Errorf("%s was replaced while it was opened", c.dir)
-	}
-	if err != nil {
-		root.Close()
-		return nil, fmt.Errorf("dircache: %w", err)
-	}
-	return root, nil
-}
-
-// check says why the directory can't be used.
-func (c *Cache) check(info fs.FileInfo) error {
-	if info.Mode()&fs.ModeSymlink != 0 {
-		return wrongDir{fmt.Errorf("dircache: %s is a symbolic link: use the directory that it leads to", c.dir)}
-	}
-	if !info.IsDir() {
-		return wrongDir{fmt.Errorf("dircache: %s is not a directory", c.dir)}
-	}
-	if err := private(info); err != nil {
-		return fmt.Errorf("dircache: %s %w: use a directory that only the user can access (chmod 700)", c.dir, err)
-	}
-	return nil
 }
 
 // use opens the directory and calls f, for the entry of key.
@@ -207,7 +159,7 @@ func checkKey(key string) error {
 // if it has over 4 MiB, or if it has expired by this host's clock.
 func (c *Cache) Get(ctx context.Context, key string) (data []byte, err error) {
 	err = c.use(ctx, key, func(root *os.Root) error {
-		f, err := root.Open(key)
+		f, _, err := openFile(root, key)
 		if errors.Is(err, fs.ErrNotExist) {
 			return authsec.ErrCacheMiss
 		}

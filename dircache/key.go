@@ -56,15 +56,11 @@ func makeKey(root *os.Root) error {
 }
 
 func readKey(root *os.Root) ([]byte, error) {
-	f, err := root.Open(keyFile)
+	f, info, err := openFile(root, keyFile)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
 	if err := private(info); err != nil {
 		return nil, fmt.Errorf("the file %q %w: delete it, and a new one is created", keyFile, err)
 	}

@@ -12,13 +12,36 @@ import (
 	"syscall"
 )
 
+// nonblock lets the opening of a named pipe not wait for its other end.
+const nonblock = syscall.O_NONBLOCK
+
 // private says why users other than this process's have access to a file or directory.
 func private(info fs.FileInfo) error {
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
-		return wrongDir{fmt.Errorf("belongs to user %d, and this process runs as user %d", stat.Uid, os.Geteuid())}
+	if uid := owner(info); uid != os.Geteuid() {
+		return anothers(uid)
 	}
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
 		return fmt.Errorf("is open to other users (its mode is %#o)", perm)
 	}
 	return nil
+}
+
+// mayHold says why no directory may be created in this one: it belongs to another user
+// than root, as with sudo and that user's HOME. That user could not use it later.
+func mayHold(info fs.FileInfo) error {
+	if uid := owner(info); uid != 0 && uid != os.Geteuid() {
+		return anothers(uid)
+	}
+	return nil
+}
+
+func owner(info fs.FileInfo) int {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(stat.Uid)
+	}
+	return os.Geteuid()
+}
+
+func anothers(uid int) error {
+	return wrongDir{fmt.Errorf("belongs to user %d, and this process runs as user %d", uid, os.Geteuid())}
 }

@@ -98,6 +98,48 @@ func TestADirectoryOrKeyOfAnotherUserIsRefused(t *testing.T) {
 	}
 }
 
+// With sudo, a program may run as root with the user's HOME.
+func TestNothingIsCreatedInAnotherUsersDirectory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	for _, below := range []string{"authsec", ".cache/authsec", ".cache/a/b/c"} {
+		home := t.TempDir()
+		if err := os.Chown(home, 12345, -1); err != nil {
+			t.Skip("chown:", err)
+		}
+		_, err := New(filepath.Join(home, below))
+		if want := "dircache: " + home + " belongs to user 12345, and this process runs as user 0"; !errors.Is(err, ErrWrongDir) || err.Error() != want {
+			t.Errorf("%s: got error %v, want %q, which is an ErrWrongDir", below, err, want)
+		}
+		if left := files(t, home); len(left) > 0 {
+			t.Errorf("%s: New created %q in the home of another user", below, left)
+		}
+		// What the user has made for root may be used.
+		if err := errors.Join(os.MkdirAll(filepath.Join(home, filepath.Dir(below)), 0o700), os.Mkdir(filepath.Join(home, below), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(filepath.Join(home, below)); err != nil {
+			t.Errorf("%s: got error %v for root's own directory, want none", below, err)
+		}
+	}
+}
+
+// Root's directories may be writable for all, as /tmp is.
+func TestADirectoryIsCreatedInOneOfRoot(t *testing.T) {
+	dir, err := os.MkdirTemp("", "authsec-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(dir); err != nil {
+		t.Errorf("got error %v, want none", err)
+	}
+}
+
 func TestAKeyThatOthersCanReadIsRefused(t *testing.T) {
 	c := newCache(t)
 	if _, err := c.Key(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"html"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -20,11 +21,15 @@ var (
 	// leading are the escapes at a text's beginning.
 	leading = regexp.MustCompile(`^(?:%[0-9A-Fa-f]{2})*`)
 
+	// numbered are characters in HTML, whose number sign would begin a fragment.
+	numbered = regexp.MustCompile(`&#(?:[0-9]+|[xX][0-9A-Fa-f]+)(?:;|$)`)
+
 	// pathNames may have apostrophes within and parentheses after them:
 	// O'Brien, Customers('ALFKI').
 	pathNames = regexp.MustCompile(`[\pL\pM\pN_]+(?:['’][\pL\pM\pN_]+)*(?:\([^()/]*\))*`)
 
 	errNotAlone = errors.New("has a quote, bracket or other mark around it or in its path: leave it out, or escape it if it belongs there")
+	errBefore   = errors.New("has a word or mark before its path: leave that out, or begin with a slash if it belongs there")
 )
 
 // checkAlone refuses a URL or path with something around it, as models write it:
@@ -39,7 +44,7 @@ func checkAlone(text string) error {
 	first, size := utf8.DecodeRuneInString(head)
 	last, _ := utf8.DecodeLastRuneInString(text)
 	around := first == last && len(text) > size && !unicode.In(first, unicode.L, unicode.N) && !strings.ContainsRune("/?.", first)
-	if around || encloses(first) || strings.ContainsRune("*#", first) {
+	if around || encloses(first) || strings.ContainsRune("*#", first) || numbered.MatchString(text) {
 		return errNotAlone
 	}
 	text, _, _ = strings.Cut(text, "#") // is not sent
@@ -49,8 +54,10 @@ func checkAlone(text string) error {
 	case strings.ContainsFunc(pathNames.ReplaceAllString(p, ""), encloses),
 		strings.ContainsFunc(strings.NewReplacer("'", "", "’", "", "(", "", ")", "").Replace(inside), encloses),
 		strings.HasSuffix(text, ",") || strings.HasSuffix(text, ";"),
-		closes(query):
+		closes(strings.TrimRight(query, ".!?:")): // of the model's sentence
 		return errNotAlone
+	case introduces(p):
+		return errBefore
 	case strings.ContainsFunc(text, unicode.IsSpace):
 		return errors.New("has white space in it: write the URL alone, and %20 for a space that belongs to it")
 	}
@@ -61,6 +68,15 @@ func checkAlone(text string) error {
 func encloses(r rune) bool {
 	return strings.ContainsRune("<>`´＜＞｀′″‵‶", r) || '❛' <= r && r <= '❠' ||
 		unicode.In(r, unicode.Quotation_Mark, unicode.Ps, unicode.Pe, unicode.Pi, unicode.Pf)
+}
+
+// introduces reports whether the first segment of a path, if it has others, is what
+// models write before a path: a mark alone, a name with an equals sign, a method.
+func introduces(p string) bool {
+	first, _, more := strings.Cut(p, "/")
+	return more && strings.Trim(first, ".") != "" &&
+		(!strings.ContainsFunc(first, func(r rune) bool { return unicode.In(r, unicode.L, unicode.N) }) ||
+			strings.HasSuffix(first, "=") || slices.Contains(knownMethods, first))
 }
 
 // closes reports whether a query ends with a quote or bracket that is not opened

@@ -24,6 +24,8 @@ var wrappers = []string{
 // halves are on one side of a URL only.
 var halves = []string{
 	`"X`, "'X", "`X", "(X", "[X", "<X", "{X", "“X", "「X", `X"`, "X'", "X`", "X``", "X```", `C("A")/X`, "X)", "X]", "X>", "X}", "X”", "X“", "X’", "X»", "X」", `X",`, "X,", "X;", "X'\"", "X\"}", "X\")", "X&quot;",
+	"X&#34;", "X&#x22;", "X&#39", "X`.", `X".`, `X"!`, `X"?`, `X":`, "X”.", "X).", "X].", "X`...",
+	"-/X", "•/X", "–/X", "→/X", "=/X", "~/X", "url=/X", "path=/X", "GET/X", "POST/X", "url:/X", "GET:/X",
 }
 
 // TestWhatIsAroundAnInputIsNotSent has URLs and paths as models write them, with
@@ -83,6 +85,16 @@ func TestWhatBelongsToAURLIsSent(t *testing.T) {
 		"Apple_Inc.":                       "Apple_Inc.",
 		"x;a=b,c":                          "x;a=b,c",
 		"?a?":                              "?a?",
+		"/-/metrics":                       "-/metrics",
+		"/GET/x":                           "GET/x",
+		"get/x":                            "get/x",
+		"GETS/x":                           "GETS/x",
+		"./x":                              "x",
+		"a=b/x":                            "a=b/x",
+		"-":                                "-",
+		"x?q='a'.":                         "x?q='a'.",
+		"x?q=(a)!":                         "x?q=(a)!",
+		"x?a=1&#part":                      "x?a=1&",
 		"https://api.example.com/v1/%22x#": "%22x",
 		`x#"`:                              "x",
 	} {

@@ -4,10 +4,12 @@
 package fetchtool
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/authsec-go/authsec/internal/redact"
@@ -21,7 +23,7 @@ const maxExcerpt = 2 << 10
 type Result struct {
 	URL         string // where the answer came from, after redirects
 	StatusCode  int
-	ContentType string // such as "application/json"; "" if there is no text
+	ContentType string // such as "application/json"; "" if there is neither text nor a declared type
 	Text        string // valid UTF-8, at most Config.MaxAnswer bytes of the answer's text
 	Cut         bool   // there was more
 	Size        int64  // of the whole answer in bytes, as it was announced; -1: it was not
@@ -41,11 +43,9 @@ func (r *Result) String() string {
 }
 
 // readText reads the first limit bytes of an answer's text, with the secrets
-// struck out. Its error is an *Error, or the body's.
-func readText(resp *http.Response, secrets []string, limit int) (*Result, error) {
-	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, notText("compressed in a way that this tool does not know", resp.ContentLength)
-	}
+// struck out. Where there is no text, its form does not matter. The error is an
+// *Error that says what the answer is, or the body's.
+func readText(resp *http.Response, s sent, secrets []string, limit int) (*Result, error) {
 	declared := resp.Header.Get("Content-Type")
 	mediaType, params, err := mime.ParseMediaType(declared)
 	shown := ""
@@ -54,32 +54,53 @@ func readText(resp *http.Response, secrets []string, limit int) (*Result, error)
 		shown, _ = redact.Strike(strings.TrimSpace(raw), maxShownType, secrets...)
 		shown = strings.ToLower(shown)
 	}
-	if known := err == nil || mediaType != ""; known && !textual(mediaType) {
-		return nil, notText(shown, resp.ContentLength)
-	}
-	most := limit + redact.Reach(secrets...)
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
-	if err != nil {
-		return nil, err
-	}
-	if mediaType == "" && len(body) > 0 {
-		mediaType, params, _ = mime.ParseMediaType(http.DetectContentType(body))
-		shown = mediaType
-		if !textual(mediaType) {
-			return nil, notText(shown, resp.ContentLength)
-		}
-	}
-	text, ok := decode(body, params["charset"])
-	if !ok {
-		return nil, notText(shown+" in a character set that this tool does not know, or not text at all", resp.ContentLength)
-	}
 	r := &Result{StatusCode: resp.StatusCode, ContentType: shown, Size: resp.ContentLength}
 	if resp.Request != nil && resp.Request.URL != nil {
 		r.URL, _ = redact.Strike(resp.Request.URL.String(), maxURL, secrets...)
 	}
+	in := bufio.NewReader(resp.Body)
+	if _, err := in.Peek(1); err == io.EOF {
+		return r, nil
+	}
+	if encoded(resp.Header) {
+		return nil, notText("compressed in a way that this tool does not know", resp, s)
+	}
+	if known := err == nil || mediaType != ""; known && !textual(mediaType) {
+		return nil, notText(shown, resp, s)
+	}
+	most := limit + redact.Reach(secrets...)
+	body, err := io.ReadAll(io.LimitReader(in, int64(most)+1))
+	if err != nil {
+		return nil, err
+	}
+	if mediaType == "" {
+		mediaType, params, _ = mime.ParseMediaType(http.DetectContentType(body))
+		r.ContentType = mediaType
+		if !textual(mediaType) {
+			return nil, notText(mediaType, resp, s)
+		}
+	}
+	text, ok := decode(body, params["charset"])
+	if !ok {
+		return nil, notText(r.ContentType+" in a character set that this tool does not know, or not text at all", resp, s)
+	}
+	more := len(body) > most
+	if more { // decode may have shortened it, so that a secret that is halved at its end is below limit
+		first, _ := decode(body[:limit], params["charset"])
+		limit = min(limit, len(first))
+	}
 	r.Text, r.Cut = redact.Strike(text, limit, secrets...)
-	r.Cut = r.Cut || len(body) > most // decode may have shortened it
+	r.Cut = r.Cut || more
 	return r, nil
+}
+
+// encoded reports whether an answer has a content coding (RFC 9110, section 8.4).
+func encoded(h http.Header) bool {
+	codings := strings.Split(strings.Join(h.Values("Content-Encoding"), ","), ",")
+	return slices.ContainsFunc(codings, func(coding string) bool {
+		coding = strings.TrimSpace(coding)
+		return coding != "" && !strings.EqualFold(coding, "identity")
+	})
 }
 
 // textual reports whether a media type is text that a model can read.
@@ -125,10 +146,12 @@ func decode(body []byte, charset string) (string, bool) {
 // maxShownType is how many bytes of a foreign media type are shown.
 const maxShownType = 100
 
-func notText(what string, size int64) *Error {
-	shown := "of unknown size"
-	if size >= 0 {
-		shown = fmt.Sprintf("of %d bytes", size)
+func notText(what string, resp *http.Response, s sent) *Error {
+	size := "of unknown size"
+	if resp.ContentLength >= 0 {
+		size = fmt.Sprintf("of %d bytes", resp.ContentLength)
 	}
-	return fail(NotText, "The answer is not text that can be shown here: %s, %s. Ask for JSON or text, if the API has it.", what, shown)
+	e := fail(NotText, "The answer is not text that can be shown here: %s, %s. %s", what, size, s.todo("Ask for JSON or text, if the API has it."))
+	e.StatusCode = resp.StatusCode
+	return e
 }

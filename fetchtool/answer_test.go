@@ -93,13 +93,6 @@ func TestTextIsPassedOnAndBinaryRefused(t *testing.T) {
 	}
 }
 
-func TestEmptyAnswerIsSaidToBeEmpty(t *testing.T) {
-	s, _ := newServers(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }), nil)
-	if got, want := s.call(t, "x"), "[The API answered 204 No Content, with no text.]"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 func TestLongAnswersAreCutAndSaySo(t *testing.T) {
 	for _, c := range []struct {
 		body string
@@ -202,14 +195,52 @@ func TestCompressedBombIsBoundedAfterDecompression(t *testing.T) {
 }
 
 func TestUnknownCompressionIsRefused(t *testing.T) {
-	for _, encoding := range []string{"br", "zstd", "deflate", "gzip, gzip"} {
+	for _, c := range []struct {
+		codings []string // a header each
+		refused bool
+	}{
+		{[]string{"br"}, true},
+		{[]string{"zstd"}, true},
+		{[]string{"deflate"}, true},
+		{[]string{"gzip, gzip"}, true},
+		{[]string{"identity", "gzip"}, true},
+		{[]string{"identity, br"}, true},
+		{[]string{"", "br"}, true},
+		{[]string{"identity"}, false},
+		{[]string{"Identity, ", "identity"}, false},
+	} {
 		s, _ := newServers(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
-			w.Header().Set("Content-Encoding", encoding)
+			w.Header()["Content-Encoding"] = c.codings
 			io.WriteString(w, "hello")
 		}), nil)
+		if !c.refused {
+			if got := s.call(t, "x"); got != "hello" {
+				t.Errorf("%q: got %q, want hello", c.codings, got)
+			}
+			continue
+		}
 		e := s.fail(t, fetchtool.Request{URL: "x"}, fetchtool.NotText)
 		wantIn(t, e.Advice, "compressed")
+	}
+}
+
+// net/http accepts headers of 10 MB.
+func TestHugeContentTypeIsBounded(t *testing.T) {
+	const size = 4 << 20
+	header := "text/" + strings.Repeat("V", size) // costs most where secrets are looked for
+	s := newStack(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Request: req, Header: http.Header{"Content-Type": {header}}, ContentLength: -1, Body: io.NopCloser(strings.NewReader("ok"))}, nil
+	}), nil)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	result, err := s.tool.Fetch(callContext(t), fetchtool.Request{URL: "x"})
+	runtime.ReadMemStats(&after)
+	if err != nil || result.Text != "ok" || len(result.ContentType) != 100 {
+		t.Errorf("got %.200v, %v, want ok and 100 bytes of the type", result, err)
+	}
+	if used := after.TotalAlloc - before.TotalAlloc; used > 10*size {
+		t.Errorf("got %d bytes allocated for the call, want about the %d of the header", used, size)
 	}
 }
 

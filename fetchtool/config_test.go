@@ -33,8 +33,8 @@ func TestNewNamesAllFaultsAtOnce(t *testing.T) {
 func TestNewRefusesDownstreamURLs(t *testing.T) {
 	for url, want := range map[string]string{
 		"":                                      "is empty (in the environment: DOWNSTREAM_URL)",
-		"api.example.com":                       "does not begin with https://",
-		"ftp://api.example.com":                 "does not begin with https://",
+		"api.example.com":                       "does not begin with https:// (",
+		"ftp://api.example.com":                 "does not begin with https:// (",
 		"https://":                              "has no valid host",
 		"https://user:hunter2@api.example.com":  "user name or password",
 		"https://user:hunt/er2@api.example.com": "has no valid port",

@@ -35,7 +35,9 @@
 // write around an input: quotes, brackets, backticks, a code fence. This includes the
 // URL in the input's JSON. The model is told to leave them out, or to escape them if
 // they belong to the URL. Names may have apostrophes and parentheses, as in
-// Customers('A'). Apart from all this, a query may hold anything.
+// Customers('A'). A path is also refused if it begins with the API's host, or with a
+// mark, a method or a name and an equals sign before its first slash. Apart from all
+// this, a query may hold anything.
 //
 // The tool can't tell a good request below a permitted URL from a bad one: give
 // it the narrowest URLs, methods and delegation that are enough. The API's host is
@@ -44,8 +46,8 @@
 // # What a model gets
 //
 // Text: valid UTF-8, at most [Config.MaxAnswer] bytes, within
-// [Config.Timeout]. Other content is refused with its type and size. Of the
-// headers, only the media type is passed on; trailers and the text of the status
+// [Config.Timeout]. Other content is refused with its type and size. If there is no
+// content, the model reads the status. Of the headers, only the media type is passed on; trailers and the text of the status
 // line are not.
 //
 // If an API echoes the token or the client ID, in its text, the media type or a
@@ -68,6 +70,8 @@
 // Agent frameworks end a run when a tool returns an error, so [Tool.Call]
 // returns one only for what a model can't fix: the end of its context, and an
 // AuthSec configuration that the server refuses. Every other failure is text that
-// begins with "Error:" and says what to do. [Tool.Fetch] returns an [*Error]
-// for it, with a [Kind] that programs can test.
+// begins with "Error:" and says what to do. If it follows a request other than GET and
+// HEAD, it says whether the API may have carried that out, so that the model does not
+// send it twice. [Tool.Fetch] returns an [*Error] for it, with a [Kind] that programs
+// can test.
 package fetchtool

@@ -95,10 +95,33 @@ func ended(ctx context.Context) error {
 
 const askAdmin = "Only an admin can change that, with a trust delegation in AuthSec. Do not repeat the call; tell the user."
 
+// sent is what a call has sent, and what is known of its success.
+type sent struct {
+	method string // "": nothing was sent
+	status int    // of the API's success; 0: none has arrived
+}
+
+// todo tells a model what to do after a call that brought no text. A request other
+// than GET and HEAD may have changed something, so it must not be sent twice. usual
+// is for all other requests.
+func (s sent) todo(usual string) string {
+	switch {
+	case s.method == "" || s.method == http.MethodGet || s.method == http.MethodHead:
+		return usual
+	case s.status == 0:
+		return fmt.Sprintf("The %s may have succeeded: check that before you send it again.", s.method)
+	}
+	return fmt.Sprintf("The %s succeeded (%s): do not send it again.", s.method, statusText(s.status))
+}
+
+func statusText(code int) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
+}
+
 // failed returns the Error for a call without a token, a connection or a whole
 // answer. ctx is the call's, bounded by timeout. Errors of net/http may quote a
 // malformed answer, so the secrets are removed from the cause.
-func failed(ctx context.Context, timeout time.Duration, err error, secrets []string) *Error {
+func failed(ctx context.Context, timeout time.Duration, s sent, err error, secrets []string) *Error {
 	var own *Error
 	if errors.As(err, &own) {
 		return own
@@ -107,7 +130,9 @@ func failed(ctx context.Context, timeout time.Duration, err error, secrets []str
 	var out *Error
 	switch {
 	case ctx.Err() != nil:
-		return fail(TimedOut, "There was no whole answer within %v. Ask for less, or try again later.", timeout).causedBy(ctx.Err())
+		out = fail(TimedOut, "There was no whole answer within %v. %s", timeout, s.todo("Ask for less, or try again later.")).causedBy(ctx.Err())
+		out.StatusCode = s.status
+		return out
 	case errors.Is(err, authsec.ErrNotDelegated):
 		out = fail(NotDelegated, "Nothing is delegated to this agent, or its delegation has ended. %s", askAdmin)
 	case errors.Is(err, authsec.ErrInvalidClientID):
@@ -117,8 +142,11 @@ func failed(ctx context.Context, timeout time.Duration, err error, secrets []str
 	case errors.As(err, &e):
 		out = fail(Unavailable, "This agent can't get its credentials for now. %s", again(e.RetryAfter))
 		out.RetryAfter = e.RetryAfter
+	case s.status != 0:
+		out = fail(Unavailable, "The API's answer broke off. %s", s.todo("Try again later."))
+		out.StatusCode = s.status
 	default:
-		return fail(Unavailable, "The API could not be reached, or its answer broke off. Try again later.").causedBy(redact.Conceal(err, "", secrets...))
+		out = fail(Unavailable, "The API could not be reached, or its answer broke off. %s", s.todo("Try again later."))
 	}
 	if errors.As(err, &e) {
 		return out.causedBy(e) // without what net/http wraps around it
@@ -128,7 +156,7 @@ func failed(ctx context.Context, timeout time.Duration, err error, secrets []str
 
 // statusError returns the Error for an answer that is no success.
 func statusError(resp *http.Response) *Error {
-	status := strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+	status := statusText(resp.StatusCode)
 	var e *Error
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized:

@@ -90,6 +90,9 @@ func (s scope) absolute(text string) (string, error) {
 		return "", errors.New("is only a path, which could lie below several of the permitted URLs: write the whole URL")
 	}
 	root := s[0]
+	if namesHost(text, root.host) {
+		return "", errors.New("has no https:// before its host: write the whole URL")
+	}
 	if text[0] == '?' {
 		return root.String() + text, nil
 	}
@@ -101,6 +104,14 @@ func (s scope) absolute(text string) (string, error) {
 		}
 	}
 	return strings.TrimSuffix(root.String(), "/") + "/" + strings.TrimPrefix(text, "/"), nil
+}
+
+// namesHost reports whether a relative text begins with a host's name. That is
+// more likely to be a URL without its scheme than a path.
+func namesHost(text, host string) bool {
+	first, err := canonicalHost("https", text[:strings.IndexAny(text+"/", "/?#")])
+	name, _, _ := strings.Cut(host, ":")
+	return err == nil && first == name
 }
 
 // hasScheme reports whether text has a scheme, or what would be read as one.
@@ -117,8 +128,8 @@ func checkText(text string) error {
 		return errors.New("is not valid UTF-8")
 	case strings.Contains(text, `\`):
 		return errors.New("has a backslash in it")
-	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }):
-		return errors.New("has white space or an invisible character in it")
+	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || invisible(r) }):
+		return errors.New("has white space or an invisible character in it: leave it out")
 	}
 	return nil
 }
@@ -131,7 +142,7 @@ func parseTarget(text string) (target, error) {
 	scheme, rest, _ := strings.Cut(text, "://")
 	t := target{scheme: strings.ToLower(scheme)} // not EqualFold, for which a long s is an s
 	if t.scheme != "https" && t.scheme != "http" {
-		return target{}, errors.New("does not begin with https://")
+		return target{}, errors.New("does not begin with https:// (leave out anything before the URL or path)")
 	}
 	rest, _, _ = strings.Cut(rest, "#")
 	end := strings.IndexAny(rest+"/", "/?")
@@ -233,10 +244,17 @@ func cleanPath(raw string) (string, error) {
 	return p, nil
 }
 
+// invisible reports whether r shows nothing, or changes only how another character
+// looks.
+func invisible(r rune) bool {
+	const blank = '\u2800' // of Braille
+	return !unicode.IsGraphic(r) || r == blank || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
 // ambiguous reports whether r is invisible, or becomes a dot, slash, backslash or
 // percent sign where a server brings a path into Unicode's normal form NFKC.
 func ambiguous(r rune) bool {
-	return !unicode.IsGraphic(r) || r >= utf8.RuneSelf && strings.ContainsAny(norm.NFKC.String(string(r)), `./\%`)
+	return invisible(r) || r >= utf8.RuneSelf && strings.ContainsAny(norm.NFKC.String(string(r)), `./\%`)
 }
 
 // escape percent-encodes the bytes that may not stand as they are.

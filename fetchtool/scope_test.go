@@ -126,6 +126,47 @@ func TestSeveralDownstreamURLs(t *testing.T) {
 	}
 }
 
+// TestTheHostIsNoPath: a model left out the scheme.
+func TestTheHostIsNoPath(t *testing.T) {
+	for _, c := range []struct{ root, text string }{
+		{"https://api.example.com/v1", "api.example.com/v1/x"},
+		{"https://api.example.com/v1", "API.example.COM/v1/x"},
+		{"https://api.example.com/v1", "api.example.com./v1/x"},
+		{"https://api.example.com/v1", "api.example.com"},
+		{"https://api.example.com/v1", "api.example.com?q"},
+		{"https://api.example.com/v1", "api.example.com#x"},
+		{"https://api.example.com:8443/v1", "api.example.com/v1/x"},
+		{"http://localhost:8080", "localhost/x"},
+	} {
+		base := new(ledger)
+		s := newStack(t, base, func(cfg *fetchtool.Config) { cfg.DownstreamURLs = []string{c.root} })
+		e := s.fail(t, fetchtool.Request{URL: c.text}, fetchtool.URLRefused)
+		wantIn(t, e.Advice, "The URL has no https:// before its host: write the whole URL. Permitted: GET below "+c.root)
+		if _, err := s.tool.Fetch(callContext(t), fetchtool.Request{URL: "/" + c.text}); err != nil { // that is a path
+			t.Errorf("/%s: got error %v, want none", c.text, err)
+		}
+		if sent := base.requests(); len(sent) != 1 {
+			t.Errorf("%s: got the requests %q, want one", c.text, sent)
+		}
+	}
+}
+
+// TestInvisibleCharactersAreRefused: two URLs that look the same must not differ.
+func TestInvisibleCharactersAreRefused(t *testing.T) {
+	base := new(ledger)
+	s := newStack(t, base, nil)
+	for _, r := range "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b\u180e\u200b\u200d\u2060\u2065\u2800\u3164\ufe00\ufe0f\ufeff\uffa0\ufff0\U000e0001\U000e0100\U000e0fff" {
+		for _, text := range []string{"x" + string(r), "x" + string(r) + "y", "x?q=" + string(r) + "y"} {
+			e := s.fail(t, fetchtool.Request{URL: text}, fetchtool.URLRefused)
+			wantIn(t, e.Advice, "invisible character in it: leave it out")
+		}
+		s.fail(t, fetchtool.Request{URL: url.PathEscape("x" + string(r) + "y")}, fetchtool.URLRefused)
+	}
+	if sent := base.requests(); len(sent) > 0 {
+		t.Errorf("got the requests %q, want none", sent)
+	}
+}
+
 // TestPermittedURLsOfAnIPHostAreNotOthers guards the comparison of addresses.
 func TestPermittedURLsOfAnIPHostAreNotOthers(t *testing.T) {
 	base := new(ledger)

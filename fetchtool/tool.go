@@ -96,26 +96,26 @@ func (t *Tool) Fetch(ctx context.Context, r Request) (*Result, error) {
 	bounded, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	seen := new(seenSecrets)
-	result, err := t.fetch(context.WithValue(bounded, seenKey{}, seen), seen, to, r)
+	result, bad := t.fetch(context.WithValue(bounded, seenKey{}, seen), seen, to, r)
 	switch {
-	case err == nil:
+	case bad == nil:
 		return result, nil
 	case ctx.Err() != nil:
 		return nil, ended(ctx)
 	}
-	return nil, failed(bounded, t.timeout, err, seen.all())
+	return nil, bad
 }
 
 // fetch makes the request, within ctx, and adds to seen what no text may show.
-func (t *Tool) fetch(ctx context.Context, seen *seenSecrets, to target, r Request) (*Result, error) {
+func (t *Tool) fetch(ctx context.Context, seen *seenSecrets, to target, r Request) (*Result, *Error) {
 	delegation, err := t.delegation(ctx)
 	if err != nil {
-		return nil, err
+		return nil, failed(ctx, t.timeout, sent{}, err, nil)
 	}
 	seen.add(delegation.ClientID)
 	req, err := http.NewRequestWithContext(ctx, r.Method, to.String(), strings.NewReader(r.Body))
 	if err != nil {
-		return nil, err
+		return nil, failed(ctx, t.timeout, sent{}, err, nil)
 	}
 	req.URL = to.url() // as it was checked, not parsed again
 	if r.Body == "" {
@@ -127,15 +127,19 @@ func (t *Tool) fetch(ctx context.Context, seen *seenSecrets, to target, r Reques
 	}
 	resp, err := t.client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, failed(ctx, t.timeout, sent{method: r.Method}, err, seen.all())
 	}
 	defer resp.Body.Close()
-	secrets := seen.all()
+	done, secrets := sent{r.Method, resp.StatusCode}, seen.all()
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		return readText(resp, secrets, t.maxAnswer)
+		result, err := readText(resp, done, secrets, t.maxAnswer)
+		if err != nil {
+			return nil, failed(ctx, t.timeout, done, err, secrets)
+		}
+		return result, nil
 	}
 	e := statusError(resp)
-	if answer, err := readText(resp, secrets, min(maxExcerpt, t.maxAnswer)); err == nil {
+	if answer, err := readText(resp, done, secrets, min(maxExcerpt, t.maxAnswer)); err == nil {
 		e.Answer = answer.Text
 		if answer.Cut {
 			e.Answer += "\n[Cut here.]"

@@ -18,24 +18,28 @@ import (
 // maxTTL is longer than any entry or lease lasts. Rounding it up does not overflow.
 const maxTTL = 365 * 24 * time.Hour
 
-// Each script uses one key. It may run twice: go-redis sends a command again if it
-// got no answer.
-var (
+// Each script uses one key. It may run twice: send sends a command again if it got no
+// answer.
+const (
 	// takeScript takes the lease KEYS[1] with the value ARGV[1] for ARGV[2]
 	// milliseconds. If it runs twice, the second run finds the first one's lease, and
 	// succeeds as well.
-	takeScript = redis.NewScript(`
+	takeScript = `
 if redis.call("SET", KEYS[1], ARGV[1], "NX", "PX", ARGV[2]) or redis.call("GET", KEYS[1]) == ARGV[1] then
 	return 1
 end
-return 0`)
+return 0`
 
 	// endScript ends the lease KEYS[1] if its value is ARGV[1].
-	endScript = redis.NewScript(`
+	endScript = `
 if redis.call("GET", KEYS[1]) == ARGV[1] then
 	return redis.call("DEL", KEYS[1])
 end
-return 0`)
+return 0`
+
+	// deleteScript deletes KEYS[1]. In a cluster, go-redis replaces a command DEL by one
+	// whose answer it does not bound.
+	deleteScript = `return redis.call("DEL", KEYS[1])`
 )
 
 var _ authsec.Leaser = (*Cache)(nil)
@@ -104,25 +108,15 @@ func (c *Cache) lease(key string) string { return c.prefix + "{" + key + "}:leas
 // Get returns the entry of key, or [authsec.ErrCacheMiss]. An entry over 4 MiB is a
 // miss: Get does not read it, and closes the connection, since the entry would follow.
 func (c *Cache) Get(ctx context.Context, key string) ([]byte, error) {
-	var data []byte
-	var err error
-	for attempt := range getAttempts {
-		if attempt > 0 && !pause(ctx, getPause<<attempt) {
-			break
-		}
-		var r reply
-		err = c.client.Process(ctx, redis.NewRawWriteToCmd(ctx, &r, "get", c.entry(key)))
-		if err == nil {
-			data, err = r.entry()
-		}
-		if !broken(ctx, err) {
-			break
-		}
-	}
+	var r reply
+	err := c.send(ctx, &r, "get", c.entry(key))
 	if errors.Is(err, redis.Nil) || errors.Is(err, errTooLong) {
 		return nil, authsec.ErrCacheMiss
 	}
-	return data, wrap("getting an entry", err)
+	if err != nil {
+		return nil, wrap("getting an entry", err)
+	}
+	return r.buf.Bytes()[:r.size:r.size], nil
 }
 
 // Put stores data, at most 4 MiB, as the entry of key for ttl, which must be over 0
@@ -133,35 +127,54 @@ func (c *Cache) Put(ctx context.Context, key string, data []byte, ttl time.Durat
 		err = errTooLong
 	}
 	if err == nil {
-		err = c.client.Set(ctx, c.entry(key), data, ttl).Err()
+		err = c.send(ctx, &reply{short: true}, "set", c.entry(key), data, "px", ttl.Milliseconds())
 	}
 	return wrap("storing an entry", err)
 }
 
 // Delete removes the entry of key. A missing entry is no error.
 func (c *Cache) Delete(ctx context.Context, key string) error {
-	return wrap("deleting an entry", c.client.Del(ctx, c.entry(key)).Err())
+	return wrap("deleting an entry", c.send(ctx, &reply{short: true}, "eval", deleteScript, 1, c.entry(key)))
 }
 
 // Lease takes the lease of key for ttl, which must be over 0 and is rounded up to a
 // millisecond. It fails with [authsec.ErrLeaseHeld] if another has the lease.
 // release ends this lease, and no other that was taken since.
 func (c *Cache) Lease(ctx context.Context, key string, ttl time.Duration) (release func(context.Context) error, err error) {
-	keys, value := []string{c.lease(key)}, rand.Text()
+	name, value := c.lease(key), rand.Text()
 	ttl, err = roundUp(ttl)
 	if err != nil {
 		return nil, wrap("taking a lease", err)
 	}
-	taken, err := takeScript.Run(ctx, c.client, keys, value, ttl.Milliseconds()).Bool()
-	if err != nil {
+	taken := reply{short: true}
+	if err := c.send(ctx, &taken, "eval", takeScript, 1, name, value, ttl.Milliseconds()); err != nil {
 		return nil, wrap("taking a lease", err)
 	}
-	if !taken {
+	if taken.line != ":1" {
 		return nil, authsec.ErrLeaseHeld
 	}
 	return func(ctx context.Context) error {
-		return wrap("ending a lease", endScript.Run(ctx, c.client, keys, value).Err())
+		return wrap("ending a lease", c.send(ctx, &reply{short: true}, "eval", endScript, 1, name, value))
 	}, nil
+}
+
+// send sends a command and takes its answer. It sends the command again if the
+// connection broke: go-redis does so by default, but not for this type of command.
+func (c *Cache) send(ctx context.Context, r *reply, args ...any) (err error) {
+	for attempt := range attempts {
+		if attempt > 0 && !pause(ctx, attemptPause<<attempt) {
+			break
+		}
+		*r = reply{short: r.short}
+		err = c.client.Process(ctx, redis.NewRawWriteToCmd(ctx, r, args...))
+		if err == nil {
+			err = r.complete()
+		}
+		if !broken(ctx, err) {
+			break
+		}
+	}
+	return err
 }
 
 // roundUp returns ttl in whole milliseconds. To Redis and go-redis, 0 and negative

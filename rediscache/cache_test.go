@@ -316,7 +316,7 @@ func TestExactlyOneGetsAFreeLease(t *testing.T) {
 	}
 }
 
-// TestLostAnswer: go-redis sends a command again because its answer was lost. The
+// TestLostAnswer: the command is sent again because its answer was lost. The
 // lease that the first one took counts as the caller's.
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()

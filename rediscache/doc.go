@@ -67,8 +67,14 @@
 // Timeout if it is slow.
 //
 // An entry over 4 MiB, the bound of [authsec.Cache], is a miss. It is not read, whatever
-// length Redis announces: its connection is closed, and the client makes another. The
-// client's other uses are not bounded.
+// length Redis announces: its connection is closed, and the client makes another. Other
+// answers must be OK or an integer. go-redis itself reads the answers at the start of a
+// connection, and of each answer the first line, with the attributes of RESP3 before it.
+// These are not bounded: a server whose line or attributes never end can take all memory,
+// or end the process. With the option Protocol: 2 there are no attributes before an
+// answer, but there may be at the start of a connection. So connect to no server that you
+// do not trust: TLSConfig checks which one it is. The client's other uses are not bounded
+// either.
 //
 // The lease only saves requests. If a failover loses it, or two processes hold it,
 // the server is asked twice, and either answer may be stored. For that reason there
@@ -83,7 +89,7 @@
 // start after that may use. Therefore give the agent a Redis user of its own, with these
 // rights only:
 //
-//	ACL SETUSER agent on >PASSWORD resetkeys resetchannels -@all ~authsec:* +get +set +del +eval +evalsha
+//	ACL SETUSER agent on >PASSWORD resetkeys resetchannels -@all ~authsec:* +get +set +del +eval
 //
 // Add +select for a database other than 0, and +cluster|slots +asking for Cluster.
 // At the start of a connection go-redis also sends CLIENT SETINFO and

@@ -16,10 +16,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/rediscache"
 	"github.com/authsec-go/authsec/rediscache/internal/redistest"
 	"github.com/redis/go-redis/v9"
 )
@@ -35,10 +37,11 @@ func spent(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// answers is a server that sends answer to each GET, and OK to other commands. It
-// then closes the connection, if hangUp is set.
-func answers(t *testing.T, answer string, hangUp bool) (addr string) {
+// answers is a server that sends answer to each command of a Cache, and OK to the
+// client's own. It then closes the connection, if hangUp is set. It counts the first.
+func answers(t *testing.T, answer string, hangUp bool) (addr string, asked *atomic.Int64) {
 	t.Helper()
+	asked = new(atomic.Int64)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +59,8 @@ func answers(t *testing.T, answer string, hangUp bool) (addr string) {
 					switch name := command(in); {
 					case name == "":
 						return
-					case name == "get":
+					case name == "get" || name == "set" || name == "eval":
+						asked.Add(1)
 						io.WriteString(conn, answer)
 						if hangUp {
 							return
@@ -71,7 +75,7 @@ func answers(t *testing.T, answer string, hangUp bool) (addr string) {
 		}
 	})
 	t.Cleanup(func() { ln.Close(); serving.Wait() })
-	return ln.Addr().String()
+	return ln.Addr().String(), asked
 }
 
 // command reads a command, and returns its name; "" at the end.
@@ -146,7 +150,8 @@ func TestAnswersThatAnnounceTooMuch(t *testing.T) {
 		":1\r\n":                       "not a string",
 		"-ERR it broke\r\n":            "rediscache: getting an entry: ERR it broke",
 	} {
-		c := newCache(t, connect(t, answers(t, answer, false)))
+		addr, asked := answers(t, answer, false)
+		c := newCache(t, connect(t, addr))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		var got []byte
 		var err error
@@ -154,16 +159,59 @@ func TestAnswersThatAnnounceTooMuch(t *testing.T) {
 		if err == nil || got != nil || !strings.Contains(err.Error(), want) || errors.Is(err, authsec.ErrCacheMiss) != (want == miss) {
 			t.Errorf("%.40q: Get = %d bytes, %v, want an error with %q", answer, len(got), err, want)
 		}
-		if n > bound {
-			t.Errorf("%.40q: Get allocated %d bytes, want at most %d", answer, n, bound)
+		if n > bound || asked.Load() != 1 {
+			t.Errorf("%.40q: Get asked %d times and allocated %d bytes, want once and at most %d", answer, asked.Load(), n, bound)
 		}
 		cancel()
 	}
 }
 
+// TestOtherAnswersThatAnnounceTooMuch: no other use of a Cache has a long answer.
+func TestOtherAnswersThatAnnounceTooMuch(t *testing.T) {
+	const bad = "the answer is not OK, nor an integer"
+	for answer, c := range map[string]struct {
+		want  string
+		asked int64
+	}{
+		"$4398046511104\r\n":             {bad, 1}, // 4 TiB
+		"$4398046511104\r\nabc":          {bad, 1},
+		"!4398046511104\r\n":             {bad, 1},
+		"=4398046511104\r\n":             {bad, 1},
+		"*4398046511104\r\n":             {bad, 1},
+		"%4398046511104\r\n":             {bad, 1},
+		"+QUEUED\r\n":                    {bad, 1},
+		"_\r\n":                          {"redis: nil", 1},
+		"-ERR it broke\r\n":              {"ERR it broke", 1},
+		"-READONLY It is a replica.\r\n": {"READONLY It is a replica.", 4}, // another server may be the master
+	} {
+		for name, use := range map[string]func(ctx context.Context, c *rediscache.Cache) error{
+			"storing an entry":  func(ctx context.Context, c *rediscache.Cache) error { return c.Put(ctx, key, []byte("x"), time.Minute) },
+			"deleting an entry": func(ctx context.Context, c *rediscache.Cache) error { return c.Delete(ctx, key) },
+			"taking a lease": func(ctx context.Context, c *rediscache.Cache) error {
+				_, err := c.Lease(ctx, key, time.Minute)
+				return err
+			},
+		} {
+			addr, asked := answers(t, answer, false)
+			cache := newCache(t, connect(t, addr))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			var err error
+			n := spent(func() { err = use(ctx, cache) })
+			if err == nil || err.Error() != "rediscache: "+name+": "+c.want {
+				t.Errorf("%s, %.40q: got error %v, want %q", name, answer, err, c.want)
+			}
+			if n > bound || asked.Load() != c.asked {
+				t.Errorf("%s, %.40q: asked %d times and allocated %d bytes, want %d times and at most %d", name, answer, asked.Load(), n, c.asked, bound)
+			}
+			cancel()
+		}
+	}
+}
+
 func TestGetReturnsNoPartOfAnEntry(t *testing.T) {
 	for _, answer := range []string{"$4194304\r\nabc", "$3\r\nabc", "$3\r\nab", "$", ""} {
-		c := newCache(t, connect(t, answers(t, answer, true)))
+		addr, _ := answers(t, answer, true)
+		c := newCache(t, connect(t, addr))
 		if got, err := c.Get(t.Context(), key); err == nil || errors.Is(err, authsec.ErrCacheMiss) || len(got) > 0 {
 			t.Errorf("%.40q, cut off: Get = %q, %v, want an error", answer, got, err)
 		}
@@ -206,7 +254,8 @@ func (swallow) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func TestAnErrorThatAHookHidesIsNoEntry(t *testing.T) {
 	for _, answer := range []string{"", "$3\r\nab"} {
-		client := connect(t, answers(t, answer, true))
+		addr, _ := answers(t, answer, true)
+		client := connect(t, addr)
 		client.AddHook(swallow{})
 		if got, err := newCache(t, client).Get(t.Context(), key); err == nil || errors.Is(err, authsec.ErrCacheMiss) {
 			t.Errorf("%q: Get = %q, %v, want an error", answer, got, err)

@@ -22,7 +22,7 @@ import (
 
 // The rights that doc.go names.
 const (
-	plainRights   = "~authsec:* +get +set +del +eval +evalsha"
+	plainRights   = "~authsec:* +get +set +del +eval"
 	clusterRights = plainRights + " +cluster|slots +asking"
 )
 
@@ -62,7 +62,7 @@ func TestLeastRights(t *testing.T) {
 				releaseErr = release(ctx)
 			}
 			err := errors.Join(getErr, c.Put(ctx, key, []byte("data"), time.Minute), c.Delete(ctx, key), leaseErr, releaseErr)
-			if err == nil || !strings.Contains(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "ACL failure") {
+			if err == nil || !strings.Contains(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "ACL failure") && !strings.Contains(err.Error(), "can't run this command") {
 				t.Errorf("got error %v, want one about missing rights", err)
 			}
 			if err != nil && strings.Contains(err.Error(), "secret") {

@@ -60,9 +60,6 @@ func openCache(dir string) (*dircache.Cache, *authsec.CacheConfig, error) {
 // It returns nil if there is none, and says why.
 func useUserCache(cfg *authsec.Config, command string, stderr io.Writer) *dircache.Cache {
 	dir, err := userCacheDir()
-	if err == nil {
-		err = ofAnother(dir)
-	}
 	var store *dircache.Cache
 	var shared *authsec.CacheConfig
 	if err == nil {

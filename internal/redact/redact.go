@@ -25,6 +25,7 @@ const (
 	// maxSpelling is how many bytes an escaped byte may have: "&#x0065;" has 8, six
 	// rounds of percent-encoding make 13.
 	maxSpelling = 16
+	maxSecret   = 16 << 10 // bytes of the longest token
 )
 
 // tokenLike is a JWT or its beginning (`{"` in base64url is eyJ), or a bearer token.
@@ -56,7 +57,8 @@ func Text(s, clientID string, secrets ...string) string {
 
 // Strike returns the first limit bytes of a text, without a halved character at
 // their end, and with the secrets struck out. A secret that the limit halves is
-// struck out, too. The result cut reports whether there was more.
+// struck out, too: Strike looks at [Reach] more bytes. The result cut reports whether
+// there was more.
 //
 // A secret is found in any case; with its characters escaped as URLs, HTML, JSON and
 // JavaScript do, up to six times over; in base64, also with line breaks, and in
@@ -64,17 +66,19 @@ func Text(s, clientID string, secrets ...string) string {
 // without its signature as well. Secrets of less than 8 bytes are not looked for.
 func Strike(text string, limit int, secrets ...string) (shown string, cut bool) {
 	long := slices.DeleteFunc(needles("", secrets), func(n needle) bool { return n.short })
-	return replace(text, find(text, long), limit), len(text) > limit
+	n := runeStart(text, limit)
+	near := text[:min(len(text), n+Reach(secrets...))]
+	return replace(near, find(near, long), n), len(text) > limit
 }
 
 // Reach is how many bytes of a text after the limit Strike needs, so that it
-// knows a secret that the limit halves.
+// knows a secret that the limit halves. Of a secret, the first 16 KiB count.
 func Reach(secrets ...string) int {
 	longest := 0
 	for _, secret := range secrets {
 		longest = max(longest, len(secret))
 	}
-	return longest * maxSpelling
+	return min(longest, maxSecret) * maxSpelling
 }
 
 // ShortID returns what may be shown of a client ID: its first 8 characters. If it

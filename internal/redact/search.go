@@ -17,7 +17,6 @@ const (
 	maxLayers = 2  // of base64 that are decoded
 	minSecret = 8  // bytes, below which a secret can't be told from words
 	minRun    = 11 // characters of base64 that minSecret bytes make
-	maxEscape = 32 // bytes that an escape may have
 )
 
 // part is a part of a text.
@@ -128,16 +127,29 @@ func (v *view) find(n needle) (spans []span) {
 	}
 }
 
-// escapes are how URLs, HTML, JSON and JavaScript spell a character.
-var escapes = regexp.MustCompile(`^(?:%[0-9A-Fa-f]{2}|[%\\]u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[\\/"'nrt]|&#[0-9]+;?|&#[xX][0-9A-Fa-f]+;?|&[A-Za-z]+;)`)
+// introducers are the bytes with which an escape begins.
+const introducers = `%&\`
+
+// escapes are how URLs, HTML, JSON and JavaScript spell a character. In JavaScript,
+// a backslash may stand before any character.
+var escapes = regexp.MustCompile(`^(?:%[0-9A-Fa-f]{2}|[%\\]u[0-9A-Fa-f]{4}|\\u\{[0-9A-Fa-f]+\}|\\x[0-9A-Fa-f]{2}|(?s:\\.)|&#[0-9]+;?|&#[xX][0-9A-Fa-f]+;?|&[A-Za-z0-9]+;?)`)
 
 var percent = strings.NewReplacer("%u", `\u`, "%", `\x`)
 
 func unescape(s string) string {
-	if s[0] == '&' {
+	digits, braced := strings.CutPrefix(s, `\u{`)
+	switch {
+	case s[0] == '&':
 		return html.UnescapeString(s)
+	case braced:
+		n, _ := strconv.ParseUint(strings.TrimSuffix(digits, "}"), 16, 21) // if it is too large, n is no character
+		return string(rune(n))
+	case len(s) == 2 && !strings.Contains("nrt", s[1:]):
+		return s[1:]
+	case s[0] == '%':
+		s = percent.Replace(s)
 	}
-	if plain, err := strconv.Unquote(`"` + percent.Replace(s) + `"`); err == nil {
+	if plain, err := strconv.Unquote(`"` + s + `"`); err == nil {
 		return plain
 	}
 	return s[1:] // a backslash and what Go doesn't escape
@@ -145,15 +157,19 @@ func unescape(s string) string {
 
 // unescape undoes one round of escapes. It reports whether there were any.
 func (v *view) unescape() bool {
-	if !bytes.ContainsAny(v.text, `%&\`) {
+	if !bytes.ContainsAny(v.text, introducers) {
 		return false
 	}
 	next := new(view)
 	for i := 0; i < len(v.text); {
 		plain, n := v.text[i:i+1], 1
-		if strings.IndexByte(`%&\`, plain[0]) >= 0 {
-			if escape := escapes.Find(v.text[i:min(i+maxEscape, len(v.text))]); escape != nil {
-				plain, n = []byte(unescape(string(escape))), len(escape)
+		if strings.IndexByte(introducers, plain[0]) >= 0 {
+			rest := v.text[i:] // up to where another escape begins
+			if end := bytes.IndexAny(rest[min(2, len(rest)):], introducers); end >= 0 {
+				rest = rest[:2+end]
+			}
+			if escape := string(escapes.Find(rest)); escape != "" && unescape(escape) != escape {
+				plain, n = []byte(unescape(escape)), len(escape)
 			}
 		}
 		next.add(v.part(i, i+n), plain...)

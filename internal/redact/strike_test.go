@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html"
 	"net/url"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -51,6 +52,11 @@ func lines(end string) func(string) string {
 func inJSON(s string) string {
 	b, _ := json.Marshal(s)
 	return string(b[1 : len(b)-1])
+}
+
+// backslashed has a backslash before each character with which JavaScript permits it.
+func backslashed(s string) string {
+	return regexp.MustCompile(`[^0-9bfnrtuvx]`).ReplaceAllString(s, `\$0`)
 }
 
 // times encodes n times over.
@@ -96,8 +102,14 @@ var spellings = map[string]func(string) string{
 	"HTML named":              strings.NewReplacer("+", "&plus;", "/", "&sol;", "_", "&lowbar;", ".", "&period;").Replace,
 	"HTML of HTML":            after(each("&#%d;"), html.EscapeString),
 	"JSON":                    each(`\u%04x`),
+	"HTML, long":              each("&#x%040x;"),
+	"HTML, & unended":         each("&amp#%d;"),
 	"JSON of JSON":            after(each(`\u%04x`), inJSON, inJSON),
 	"JavaScript":              each(`\x%02x`),
+	"JavaScript, braces":      each(`\u{%x}`),
+	"JavaScript, long":        each(`\u{%040x}`),
+	"JavaScript, marks":       backslashed,
+	"JavaScript in JSON":      after(backslashed, inJSON, inJSON),
 	"JSON of HTML":            func(s string) string { return strings.ReplaceAll(each("&#%d;")(s), "&", `\u0026`) },
 	"JSON's solidus":          func(s string) string { return strings.ReplaceAll(s, "/", `\/`) },
 	"one escape":              func(s string) string { return fmt.Sprintf("%%%02x%s", s[0], s[1:]) },
@@ -198,8 +210,10 @@ func TestASecretAtTheLimitIsStruckOut(t *testing.T) {
 			}
 		}
 	}
-	if got, cut := Strike("aé"+opaque, 2, opaque); got != "a" || !cut {
-		t.Errorf("got %q, cut %t; want no halved character, cut", got, cut)
+	for _, secrets := range [][]string{nil, {opaque}} {
+		if got, cut := Strike("aé"+opaque, 2, secrets...); got != "a" || !cut {
+			t.Errorf("got %q, cut %t; want no halved character, cut", got, cut)
+		}
 	}
 }
 
@@ -216,6 +230,9 @@ func TestWorkIsBoundedForHostileText(t *testing.T) {
 		"backslashes":                           `\`,
 		"ampersands":                            "&amp;amp;amp;",
 		"numbers":                               "&#x00000000000000000000000000000000000041;",
+		"a long number":                         "&#x" + strings.Repeat("0", size-10) + "41;",
+		"a long name":                           "&" + strings.Repeat("a", size),
+		"a long name in braces":                 `\u{` + strings.Repeat("0", size-10) + "41}",
 		"secrets":                               opaque,
 		"JWTs":                                  jwtToken,
 		"secrets in base64 in one line":         base64std(opaque + "xxxx"),
@@ -241,21 +258,46 @@ func TestWorkIsBoundedForHostileText(t *testing.T) {
 	}
 }
 
+// Of a text, Strike and Text look at no more than what may be shown, and Reach.
+func TestWorkIsBoundedByWhatIsShown(t *testing.T) {
+	spent := func(show func(text string), size int) uint64 {
+		var before, after runtime.MemStats
+		text := strings.Repeat("x ", size/2)
+		runtime.ReadMemStats(&before)
+		show(text)
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	const longest = 16 << 10 // bytes of a secret that count
+	for name, c := range map[string]struct {
+		show   func(text string)
+		looked int
+	}{
+		"Strike":              {func(text string) { Strike(text, 100, opaque) }, 100 + Reach(opaque)},
+		"Strike, long secret": {func(text string) { Strike(text, 100, strings.Repeat("s", 1<<20)) }, 100 + Reach(opaque[:16])*longest/16},
+		"Text, long secret":   {func(text string) { Text(text, "", strings.Repeat("s", 1<<20)) }, window + Reach(opaque[:16])*longest/16},
+	} {
+		if got, want := spent(c.show, 8<<20), spent(c.show, c.looked); got > 2*want+1<<20 {
+			t.Errorf("%s: got %d bytes allocated for 8 MiB, want about the %d for %d", name, got, want, c.looked)
+		}
+	}
+}
+
 // holds reports whether a text has one of the secrets.
 func holds(text string, secrets ...string) bool { return len(find(text, needles("", secrets))) > 0 }
 
 // encoders may be put on top of each other in any order.
 var encoders = []func(string) string{
-	each("%%%02x"), each("&#%d;"), each("&#x%x;"), each(`\u%04x`), each(`\x%02x`), url.QueryEscape, inJSON, html.EscapeString, // escapes
+	each("%%%02x"), each("&#%d;"), each("&#x%x;"), each(`\u%04x`), each(`\x%02x`), url.QueryEscape, inJSON, html.EscapeString, each(`\u{%x}`), backslashed, // escapes
 	base64std, base64url, after(base64std, lines("\r\n")), after(base64url, lines("\n"), inJSON), // base64
 }
 
-const escapers = 8 // the first of encoders
+const escapers = 10 // the first of encoders
 
 func FuzzStrike(f *testing.F) {
 	f.Add("before", "after", []byte{0, 5, 5, 5}, uint16(10))
-	f.Add("a\n b%", "&amp;", []byte{11, 9, 0}, uint16(0))
-	f.Add("eyJ\\", "%4", []byte{8, 3, 10, 6, 6}, uint16(5))
+	f.Add("a\n b%", "&amp;", []byte{13, 11, 0}, uint16(0))
+	f.Add("eyJ\\", "%4", []byte{10, 3, 12, 6, 6}, uint16(5))
 	f.Add("\xff&", "1", []byte{1, 7, 7, 7, 7, 7}, uint16(65535))
 	f.Fuzz(func(t *testing.T, before, after string, recipe []byte, limit uint16) {
 		for _, secret := range []string{opaque, jwtToken, uuid} {

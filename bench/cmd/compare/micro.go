@@ -22,6 +22,9 @@ var loads = []string{"serial", "goroutines=1", "goroutines=8", "goroutines=64", 
 // figures are the results of one benchmark's rounds.
 type figures struct{ ns, bytes, allocs []float64 }
 
+// raw has what the benchmarks printed, for benchstat.
+var raw bytes.Buffer
+
 // runBenchmarks builds the benchmarks of a package in the directory dir and runs them
 // for size.microRounds rounds. The names in the result have no "Benchmark" and no number
 // of processors.
@@ -45,6 +48,7 @@ func runBenchmarks(dir, pkg, pattern string, size scale) (map[string]*figures, e
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w\n%s", pkg, err, out)
 		}
+		raw.Write(out)
 		for r := benchfmt.NewReader(bytes.NewReader(out), pkg); r.Scan(); {
 			res, ok := r.Result().(*benchfmt.Result)
 			if !ok {

@@ -22,7 +22,7 @@ var measured = []string{
 	"github.com/golang-jwt/jwt/v5", "github.com/auth0/go-jwt-middleware/v2",
 }
 
-// writePage writes benchmarks.md and its plots into a directory.
+// writePage writes benchmarks.md, its plots and the raw output into a directory.
 func writePage(docs string, all []*findings, began time.Time, took time.Duration) error {
 	if err := os.MkdirAll(docs, 0o755); err != nil {
 		return err
@@ -64,7 +64,8 @@ This page is written by a command that takes about %d minutes:
 			fmt.Fprintf(&b, "- %s\n", lost)
 		}
 	}
-	b.WriteString("\nThe machine is small and noisy: trust the ratios in a table, not its nanoseconds. A range is the minimum and the maximum of the rounds.\n")
+	b.WriteString("\nThe machine is small and noisy: trust the ratios in a table, not its nanoseconds. A range is the minimum and the maximum of the rounds. " +
+		"What the Go benchmarks printed is in [benchmarks.txt](benchmarks.txt), for benchstat.\n")
 	for _, f := range all {
 		b.WriteString("\n" + f.markdown())
 		for _, p := range f.plots {
@@ -72,6 +73,9 @@ This page is written by a command that takes about %d minutes:
 				return err
 			}
 		}
+	}
+	if err := os.WriteFile(filepath.Join(docs, "benchmarks.txt"), raw.Bytes(), 0o644); err != nil {
+		return err
 	}
 	return os.WriteFile(filepath.Join(docs, "benchmarks.md"), []byte(b.String()), 0o644)
 }
