@@ -13,9 +13,10 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// maxTTL is how long the newer generation's tokens live at most, and how long a
-// token from jwt/renew lives.
-const maxTTL = 24 * time.Hour
+const (
+	maxTTL     = 24 * time.Hour       // of the newer generation's delegations
+	renewedTTL = maxTTL - time.Second // from iat to exp of a token from jwt/renew, as real servers write them
+)
 
 // Delegation is what an admin delegates to an agent.
 type Delegation struct {
@@ -48,14 +49,19 @@ func (s *Server) Register(clientID string) {
 
 // agent returns the agent, and registers it first if it is unknown. mu is held.
 func (s *Server) agent(clientID string) *agent {
-	id, ok := parseUUID(clientID)
-	if !ok {
-		id = clientID
-	}
+	id := canonicalID(clientID)
 	if s.agents[id] == nil {
 		s.agents[id] = &agent{id: id}
 	}
 	return s.agents[id]
+}
+
+// canonicalID is a client ID as the server stores it.
+func canonicalID(clientID string) string {
+	if id, ok := parseUUID(clientID); ok {
+		return id
+	}
+	return clientID
 }
 
 // Delegate gives the agent a delegation, in place of an earlier one, and returns
@@ -91,11 +97,14 @@ func (s *Server) Delegate(clientID string, d Delegation) (token string) {
 }
 
 // Revoke ends the agent's delegation. From then on [Server.API] rejects all its
-// tokens.
+// tokens. An unknown agent stays unknown.
 func (s *Server) Revoke(clientID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.agent(clientID)
+	a := s.agents[canonicalID(clientID)]
+	if a == nil {
+		return
+	}
 	for _, token := range a.unrevoked {
 		s.revoked[token] = true
 	}

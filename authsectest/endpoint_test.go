@@ -74,6 +74,15 @@ func TestDetailsOf404(t *testing.T) {
 	}
 }
 
+func TestRevokingDoesNotRegister(t *testing.T) {
+	srv := authsectest.NewInMemoryServer()
+	srv.Revoke(authsectest.ClientID)
+	ask(t, srv).check(t, 404, "Client not found")
+	srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+	srv.Revoke("urn:uuid:" + strings.ToUpper(authsectest.ClientID)) // in any spelling that the server reads
+	ask(t, srv).check(t, 404, noDelegation)
+}
+
 // claims reads a token's claims.
 func claims(t *testing.T, token any) jwt.MapClaims {
 	t.Helper()

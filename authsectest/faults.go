@@ -18,14 +18,16 @@ func (s *Server) SetLatency(d time.Duration) {
 	s.latency = d
 }
 
-// FailNext makes h answer the next n requests to the endpoint.
+// FailNext makes h answer the next n requests to the endpoint, in place of the server:
+// they do not count for [Server.LimitRate].
 func (s *Server) FailNext(n int, h http.Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, slices.Repeat([]http.Handler{h}, max(0, n))...)
 }
 
-// Fail makes h answer all requests to the endpoint. nil ends that.
+// Fail makes h answer all requests to the endpoint, in place of the server: they do not
+// count for [Server.LimitRate]. nil ends that.
 func (s *Server) Fail(h http.Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,36 +13,48 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// pool are keys that are made once per process, because each takes a good part of a
-// second. Servers and rotations use them in turn.
-var (
-	pool = [4]func() *rsa.PrivateKey{sync.OnceValue(newKey), sync.OnceValue(newKey), sync.OnceValue(newKey), sync.OnceValue(newKey)}
-	turn atomic.Uint32
-)
+// primes are the process's. Each two of them make a key, so that n keys need only
+// about the root of 2n primes, which take most of a key's time. Keys that share primes
+// are for tests alone: whoever has two of them can compute their private halves.
+var primes struct {
+	sync.Mutex
+	all  []*big.Int
+	i, j int // the next key's, i < j
+}
 
-func nextKey() *rsa.PrivateKey { return pool[turn.Add(1)%uint32(len(pool))]() }
-
+// newKey returns a key that nobody else has.
 func newKey() *rsa.PrivateKey {
-	key, _ := rsa.GenerateKey(rand.Reader, 2048) // crypto/rand does not fail
+	primes.Lock()
+	defer primes.Unlock()
+	if primes.i == primes.j {
+		primes.i, primes.j = 0, primes.j+1
+	}
+	if primes.j >= len(primes.all) {
+		key, _ := rsa.GenerateKey(rand.Reader, 2048) // crypto/rand does not fail
+		primes.all = append(primes.all, key.Primes...)
+	}
+	p, q := primes.all[primes.i], primes.all[primes.j]
+	primes.i++
+	one := big.NewInt(1)
+	order := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+	key := &rsa.PrivateKey{
+		PublicKey: rsa.PublicKey{N: new(big.Int).Mul(p, q), E: 65537},
+		D:         new(big.Int).ModInverse(big.NewInt(65537), order), Primes: []*big.Int{p, q},
+	}
+	key.Precompute()
 	return key
 }
 
-// RotateKey replaces the key. New tokens are signed with the new key, and the key
-// set has only that one. A process has four keys for all its servers, and uses them
-// in turn.
+// RotateKey replaces the key by a new one. New tokens are signed with the new key, and
+// the key set has only that one.
 func (s *Server) RotateKey() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := nextKey()
-	for key == s.keys[TenantID] {
-		key = nextKey()
-	}
-	s.keys[TenantID] = key
+	s.keys[TenantID] = newKey()
 }
 
 // Keyfunc verifies the server's tokens.

@@ -94,3 +94,21 @@ func TestKeySetNeedsNoCredential(t *testing.T) {
 		t.Errorf("got %d %s, want 200 and a key", got.status, got.text)
 	}
 }
+
+// As on a real server, an old key never comes back, however often the key changes.
+func TestOldKeysDoNotComeBack(t *testing.T) {
+	srv := authsectest.NewInMemoryServer()
+	seen := map[string]int{} // rotations by key set
+	for i := range 30 {
+		set := get(t, srv, authsectest.KeySetPath+"?tenant_id="+authsectest.TenantID).text
+		if before, ok := seen[set]; ok {
+			t.Errorf("rotation %d: the key is that of rotation %d, want a new one", i, before)
+		}
+		seen[set] = i
+		token := srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+		if got := call(t, srv.API(nil), "Bearer "+token); got != 200 {
+			t.Errorf("rotation %d: answer = %d, want 200", i, got)
+		}
+		srv.RotateKey()
+	}
+}

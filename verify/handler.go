@@ -69,8 +69,10 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 		var claims *authsec.Claims
 		if problem == nil {
 			var err error
-			if claims, err = v.Verify(r.Context(), token); err != nil {
+			if claims, err = v.Verify(r.Context(), token); err != nil && wire.IsToken(token) {
 				problem = answerTo(err)
+			} else if err != nil {
+				problem = malformed
 			}
 		}
 		if problem != nil {
@@ -86,7 +88,8 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// bearerToken returns the request's token, or why there is none.
+// bearerToken returns the request's token, or why there is none. The token may be
+// malformed: Verify would reject it.
 func bearerToken(h http.Header) (string, *rejection) {
 	values := h["Authorization"]
 	if len(values) > 1 {
@@ -100,11 +103,10 @@ func bearerToken(h http.Header) (string, *rejection) {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return "", none
 	}
-	if token = strings.TrimLeft(token, " "); !wire.IsToken(token) {
-		return "", &rejection{status: http.StatusBadRequest, code: invalidRequest, reason: "a malformed Authorization header"}
-	}
-	return token, nil
+	return strings.TrimLeft(token, " "), nil
 }
+
+var malformed = &rejection{status: http.StatusBadRequest, code: invalidRequest, reason: "a malformed Authorization header"}
 
 // answerTo is the answer to an error of Verify.
 func answerTo(err error) *rejection {

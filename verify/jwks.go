@@ -5,13 +5,13 @@ package verify
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/MicahParks/jwkset"
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -36,56 +35,43 @@ const (
 
 // keys are a tenant's keys at one time. They are immutable once in hand.
 //
-// jwkset parses and stores them, and keyfunc chooses among them by a token's kid.
-// Each algorithm has its own store. For a token without a kid, as AuthSec's are,
-// keyfunc offers all keys of a store, whatever their use and alg. jwkset's own
-// fetching is not used: it fetches on a schedule or for an unknown kid, but not when
-// no key fits.
+// jwkset parses them. Its own fetching is not used: it fetches on a schedule or for an
+// unknown kid, but not when no key fits. Neither is its store, which finds only one key
+// of a kid.
 type keys struct {
 	source          [sha256.Size]byte // of the text that they were read from
-	byAlgorithm     map[string]keyfunc.Keyfunc
+	byAlgorithm     map[string][]jwkset.JWK
 	usable, ignored int
 	due             time.Time // when to ask for newer ones
 }
 
 // parseKeys reads a JSON Web Key Set. It ignores keys that are malformed, too long,
-// not public, or not for these algorithms (RFC 7517, section 5).
+// not public, or not for these algorithms (RFC 7517, section 5). A set in which a name
+// occurs twice has none: readers differ in which value they take.
 func parseKeys(text []byte, algorithms []string) (*keys, error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(text, &set); err != nil || set.Keys == nil {
+	var set map[string]json.RawMessage // not a struct, whose fields take names in any case
+	var list []json.RawMessage
+	n, _ := members(text)
+	if json.Unmarshal(text, &set) != nil || n != len(set) || json.Unmarshal(set["keys"], &list) != nil || list == nil {
 		return nil, errors.New("the answer is no JSON Web Key Set")
 	}
-	if len(set.Keys) > maxKeys {
-		return nil, fmt.Errorf("the answer has %d keys, more than %d", len(set.Keys), maxKeys)
+	if len(list) > maxKeys {
+		return nil, fmt.Errorf("the answer has %d keys, more than %d", len(list), maxKeys)
 	}
-	ctx := context.Background() // for memory alone
-	k := &keys{source: sha256.Sum256(text), byAlgorithm: map[string]keyfunc.Keyfunc{}}
-	stores := map[string]jwkset.Storage{}
-	for _, alg := range algorithms {
-		stores[alg] = jwkset.NewMemoryStorage()
-		var err error
-		if k.byAlgorithm[alg], err = keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: stores[alg]}); err != nil {
-			return nil, err
-		}
-	}
-	for _, jwk := range publicKeys(set.Keys) {
+	k := &keys{source: sha256.Sum256(text), byAlgorithm: map[string][]jwkset.JWK{}}
+	for _, jwk := range publicKeys(list) {
 		used := false
-		for alg, store := range stores {
-			if !fits(jwk, alg) {
-				continue
+		for _, alg := range algorithms {
+			if fits(jwk, alg) {
+				k.byAlgorithm[alg] = append(k.byAlgorithm[alg], jwk)
+				used = true
 			}
-			if err := store.KeyWrite(ctx, jwk); err != nil {
-				return nil, err
-			}
-			used = true
 		}
 		if used {
 			k.usable++
 		}
 	}
-	k.ignored = len(set.Keys) - k.usable
+	k.ignored = len(list) - k.usable
 	return k, nil
 }
 
@@ -174,28 +160,45 @@ func fits(jwk jwkset.JWK, alg string) bool {
 		curves := map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()}
 		return key.Curve == curves[alg]
 	case ed25519.PublicKey:
-		return alg == "EdDSA"
+		return alg == "EdDSA" && !smallOrder(key)
 	}
 	return false
 }
 
-// fitting returns the key that the token is signed with; nil: none of them.
+// smallOrderY are the y coordinates of the points of small order on edwards25519, in
+// all their encodings (RFC 8032, section 5.1.2), without the sign of x.
+var smallOrderY = []string{
+	"0000000000000000000000000000000000000000000000000000000000000000", // 0
+	"0100000000000000000000000000000000000000000000000000000000000000", // 1
+	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", // of order 8
+	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", // of order 8
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p-1
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p, for 0
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p+1, for 1
+}
+
+// smallOrder reports whether anybody can sign for a key (RFC 8032, section 5.1.7: its
+// multiples are 8 at most).
+func smallOrder(key ed25519.PublicKey) bool {
+	y := slices.Clone(key)
+	y[len(y)-1] &= 0x7f
+	return slices.Contains(smallOrderY, hex.EncodeToString(y))
+}
+
+// fitting returns the key that the token is signed with; nil: none of them. A token
+// without a kid, as AuthSec's are, may be signed with any key. Keys may share a kid
+// (RFC 7517, section 4.5).
 func (k *keys) fitting(token *jwt.Token) jwt.VerificationKey {
 	end := strings.LastIndexByte(token.Raw, '.')
-	chooser := k.byAlgorithm[token.Method.Alg()]
-	if end < 0 || chooser == nil {
+	if end < 0 {
 		return nil
 	}
-	choice, err := chooser.Keyfunc(token)
-	if err != nil { // no key has its kid
-		return nil
-	}
-	candidates := []jwt.VerificationKey{choice}
-	if all, ok := choice.(jwt.VerificationKeySet); ok {
-		candidates = all.Keys
-	}
-	for _, key := range candidates {
-		if token.Method.Verify(token.Raw[:end], token.Signature, key) == nil {
+	kid, named := token.Header["kid"]
+	for _, jwk := range k.byAlgorithm[token.Method.Alg()] {
+		if named && kid != jwk.Marshal().KID {
+			continue
+		}
+		if key := jwk.Key(); token.Method.Verify(token.Raw[:end], token.Signature, key) == nil {
 			return key
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/big"
@@ -222,5 +223,69 @@ func TestEveryConfiguredAlgorithmVerifies(t *testing.T) {
 			}
 			check(t, method.Alg()+" where "+configured.Alg()+" is configured", v, token, want)
 		}
+	}
+}
+
+// Readers differ in how they take names. So the set's own are exact and occur once, or
+// a private half could hide in what this reader does not see.
+func TestTheKeySetsOwnNamesAreExact(t *testing.T) {
+	pub, leak := encode(jwk(&key().PublicKey)), encode(jwk(&key().PublicKey, private()))
+	for body, want := range map[string]error{
+		`{"keys":[` + pub + `]}`:                                nil,
+		`{"a":{"keys":[` + leak + `]},"keys":[` + pub + `]}`:    nil, // another object's
+		`{"Keys":5,"keys":[` + pub + `]}`:                       nil,
+		`{"KEYS":[` + pub + `]}`:                                verify.ErrUnavailable,
+		"{\"key\u017f\":[" + pub + `]}`:                         verify.ErrUnavailable,
+		`{"keys":[` + leak + `],"keys":[` + pub + `]}`:          verify.ErrUnavailable,
+		`{"keys":[` + leak + `],"\u006beys":[` + pub + `]}`:     verify.ErrUnavailable,
+		`{"keys":[` + pub + `],"keys":[` + leak + `]}`:          verify.ErrUnavailable,
+		`{"keys":[` + pub + `],"issuer":"a","issuer":"b"}`:      verify.ErrUnavailable,
+		`{"keys":[` + pub + `],"x":` + encode(nested(16)) + `}`: verify.ErrUnavailable,
+		`[{"keys":[` + pub + `]}]`:                              verify.ErrUnavailable,
+		`{}`:                                                    verify.ErrUnavailable,
+		`null`:                                                  verify.ErrUnavailable,
+	} {
+		a := newAuthority()
+		a.fail(authsectest.Answer(200, body), 0)
+		check(t, strings.NewReplacer(pub, "good", leak, "leak").Replace(body), a.verifier(t), token(), want)
+	}
+}
+
+// RFC 7517, section 4.5: they should not. AuthSec calls each of its keys "default".
+func TestKeysMayShareAKid(t *testing.T) {
+	a := newAuthority()
+	a.publish(tenant, jwk(&key().PublicKey), jwk(&nextKey().PublicKey), jwk(&evilKey().PublicKey, object{"kid": "other"}))
+	v := a.verifier(t)
+	for kid, want := range map[any]error{"default": nil, nil: nil, "other": verify.ErrInvalidToken, "": verify.ErrInvalidToken} {
+		check(t, fmt.Sprint("the first, kid ", kid), v, sign(jwt.SigningMethodRS256, key(), header(object{"kid": kid}), claims()), want)
+		check(t, fmt.Sprint("the second, kid ", kid), v, sign(jwt.SigningMethodRS256, nextKey(), header(object{"kid": kid}), claims()), want)
+	}
+}
+
+// A signature of R = 1 and S = 0 fits one text in 8 at least, without any private key.
+func TestKeysOfSmallOrderAreNotTried(t *testing.T) {
+	signature := make([]byte, ed25519.SignatureSize)
+	signature[0] = 1
+	forgeries := 0
+	for _, y := range []string{"00", "01", "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+		"ec" + strings.Repeat("ff", 30) + "7f", "ed" + strings.Repeat("ff", 30) + "7f", "ee" + strings.Repeat("ff", 30) + "7f"} {
+		for _, sign := range []byte{0, 0x80} {
+			x, _ := hex.DecodeString((y + strings.Repeat("00", 31))[:64])
+			x[31] |= sign
+			a := newAuthority()
+			a.publish(tenant, object{"kty": "OKP", "crv": "Ed25519", "x": b64(x)})
+			v := a.verifier(t, func(c *verify.Config) { c.Algorithms = []string{"EdDSA"} })
+			forged := false
+			for i := 0; i < 400 && !forged; i++ {
+				text := b64([]byte(header(object{"alg": "EdDSA"}))) + "." + b64([]byte(claims(object{"jti": fmt.Sprint(i)})))
+				if forged = ed25519.Verify(x, []byte(text), signature); forged {
+					forgeries++
+					check(t, "forged for "+hex.EncodeToString(x), v, text+"."+b64(signature), verify.ErrInvalidToken)
+				}
+			}
+		}
+	}
+	if forgeries < 12 { // crypto/ed25519 may reject the two that say that 0 is negative
+		t.Errorf("this test forged for %d keys, want 12 or more of 14", forgeries)
 	}
 }

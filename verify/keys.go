@@ -18,10 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-const (
-	refreshAfter = 10 * time.Minute // age of keys that are due for renewal, ±50 %
-	missStep     = 30 * time.Second // between two fetches because no key fits; after a failure, between any two
-)
+const refreshAfter = 10 * time.Minute // age of keys that are due for renewal, ±50 %
 
 // keyring holds the key sets of the configured tenants. It is immutable.
 type keyring struct {
@@ -84,11 +81,11 @@ type keySet struct {
 
 	current atomic.Pointer[keys] // in hand; swapped whole, with mu held. nil: none yet
 
-	mu       sync.Mutex               // guards what follows; not held while code that is not ours runs
-	flight   *flight.Flight[struct{}] // the fetch under way; nil: none
-	failure  *outage                  // of the last fetch; nil: it brought keys
-	streak   int                      // failures in a row
-	nextMiss time.Time                // the earliest time of the next fetch because no key fits
+	mu      sync.Mutex               // guards what follows; not held while code that is not ours runs
+	flight  *flight.Flight[struct{}] // the fetch under way; nil: none
+	failure *outage                  // of the last fetch; nil: it brought keys
+	streak  int                      // failures in a row
+	misses  misses
 }
 
 // get returns the keys in hand. If they are due, it starts their renewal and does
@@ -124,7 +121,7 @@ func (s *keySet) get(ctx context.Context) (*keys, error) {
 }
 
 // newer returns keys newer than k, for a token that no key of k fits. It waits for
-// a fetch. All callers together start one fetch per missStep. In between, newer
+// a fetch. All callers together start as many as misses allows. In between, newer
 // returns nil, or the last fetch's failure.
 func (s *keySet) newer(ctx context.Context, k *keys) (*keys, error) {
 	s.mu.Lock()
@@ -134,7 +131,7 @@ func (s *keySet) newer(ctx context.Context, k *keys) (*keys, error) {
 	}
 	if s.flight == nil {
 		now := time.Now()
-		if now.Before(s.nextMiss) {
+		if now.Before(s.misses.next) {
 			defer s.mu.Unlock()
 			if s.failure != nil {
 				return nil, s.failure
@@ -145,7 +142,7 @@ func (s *keySet) newer(ctx context.Context, k *keys) (*keys, error) {
 			s.mu.Unlock()
 			return nil, s.outage(limitedText, until)
 		}
-		s.nextMiss = now.Add(missStep)
+		s.misses.take(now)
 		s.begin()
 	}
 	f := s.flight
@@ -218,17 +215,19 @@ func (s *keySet) land(r fetched, err error) (none struct{}) {
 	}
 	s.mu.Lock()
 	s.flight = nil
-	now, inHand := time.Now(), s.current.Load() != nil
+	now, old := time.Now(), s.current.Load()
+	inHand := old != nil
 	done := record{slog.LevelWarn, "no keys", []any{"tenant", s.tenant, "in_hand", inHand}}
 	if r.fault == nil {
 		r.keys.due = now.Add(jitter(refreshAfter))
 		s.failure, s.streak = nil, 0
+		s.misses.fetched(now, inHand && old.source == r.keys.source)
 		s.current.Store(r.keys)
 		done = record{slog.LevelDebug, "keys fetched", []any{"tenant", s.tenant, "usable", r.keys.usable, "ignored", r.keys.ignored}}
 	} else {
 		cached := backoff(s.streak)
 		if inHand {
-			s.nextMiss = now.Add(missStep)
+			s.misses.failed(now)
 			cached = missStep + rand.N(missStep)
 		}
 		s.streak++

@@ -78,7 +78,7 @@ type fault struct {
 
 // ask asks the server and lets read read the body of a 200: by POST if there is a
 // body, which is JSON. Its error is ctx's end. Any other is a fault, which does not
-// show secret. Foreign errors give their text here, where no lock is held.
+// show secret, or a part of it of more than 22 bytes. Foreign errors give their text here, where no lock is held.
 func (r *remote) ask(ctx context.Context, u *url.URL, body []byte, secret string, read func([]byte) error) (*fault, error) {
 	method := http.MethodGet
 	if body != nil {
@@ -121,7 +121,18 @@ func (r *remote) ask(ctx context.Context, u *url.URL, body []byte, secret string
 	case ctx.Err() != nil: // whoever notices it first, the failure has one text
 		return nil, ctx.Err()
 	}
-	return &fault{method + " " + u.String() + ": " + redact.Text(redact.Error(err), "", secret)}, nil
+	return &fault{method + " " + u.String() + ": " + redact.Text(redact.Error(err), "", fragments(secret)...)}, nil
+}
+
+// fragments returns a secret and its overlapping parts, so that any part of some
+// length is found, too.
+func fragments(secret string) []string {
+	const step = 8
+	all := []string{secret}
+	for i := 0; i+2*step <= len(secret); i += step {
+		all = append(all, secret[i:i+2*step])
+	}
+	return all
 }
 
 // unanswered is the fault of an ask that ended with a flight's error.

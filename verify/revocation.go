@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +25,6 @@ const (
 	trusted     = 3           // intervals for which an answer counts
 
 	maxRemembered = 4096        // tokens; the least recently used goes
-	maxChecks     = 100         // under way; the server permits as many requests in a minute
 	warnEvery     = time.Minute // between two records of failed checks
 )
 
@@ -39,15 +39,16 @@ type revocations struct {
 
 	mu     sync.Mutex                       // guards what follows, and verdicts; not held while code that is not ours runs
 	known  *simplelru.LRU[string, *verdict] // by token
-	checks int                              // under way
-	warned time.Time                        // when the last failure was logged
+	agents buckets                          // of the tokens that are not known to be good
+	window window
+	warned time.Time // when the last failure was logged
 }
 
 // verdict is what is known of a token whose signature was verified.
 type verdict struct {
 	flight  *flight.Flight[struct{}] // the check under way; nil: none
 	due     time.Time                // of the next check
-	told    time.Time                // when the last answer came; zero: there was none
+	told    time.Time                // when the server was asked for the last answer; zero: there was none
 	revoked bool                     // by that answer
 	failure *outage                  // of the last check; nil: it was answered
 	streak  int                      // failures in a row
@@ -62,9 +63,15 @@ func newRevocations(cfg Config, server *remote) (*revocations, error) {
 	if err != nil {
 		return nil, err
 	}
+	full, err := simplelru.NewLRU[agent, time.Time](maxAgents, nil)
+	if err != nil {
+		return nil, err
+	}
+	interval := min(cfg.RevocationCheck, wire.MaxTTL)
 	return &revocations{
-		server: server, interval: min(cfg.RevocationCheck, wire.MaxTTL), audience: cfg.Audience,
+		server: server, interval: interval, audience: cfg.Audience,
 		calls: flight.Left{Max: maxLeft, Every: leftEvery}, known: known,
+		agents: buckets{min(interval, agentEvery), full}, window: window{size: firstWindow},
 	}, nil
 }
 
@@ -76,22 +83,26 @@ func (r *revocations) check(ctx context.Context, token string, t *verified) erro
 	}
 	now := time.Now()
 	r.mu.Lock()
-	v := r.remember(token)
-	if v.flight == nil && !now.Before(v.due) {
-		r.begin(v, now, token, strings.TrimPrefix(t.claims.Issuer, scheme), t.decoded)
-	}
-	f := v.flight
-	if f == nil || r.counts(v, now) {
-		defer r.mu.Unlock()
-		return r.judge(v, now)
-	}
-	r.mu.Unlock()
-	if err := await(ctx, f); err != nil {
-		return &outage{text: "verify: revocation check unavailable: waiting for it: " + err.Error(), cause: err}
-	}
-	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.judge(v, now)
+	v, failure := r.remember(token, t, now)
+	if failure != nil {
+		return failure
+	}
+	for { // twice at most: a check that begins after now has an answer that counts
+		if v.flight == nil && !now.Before(v.due) {
+			r.begin(v, token, t)
+		}
+		f := v.flight
+		if f == nil || v.revoked || r.counts(v, now) {
+			return r.judge(v, now)
+		}
+		r.mu.Unlock()
+		err := await(ctx, f)
+		r.mu.Lock()
+		if err != nil {
+			return &outage{text: "verify: revocation check unavailable: waiting for it: " + err.Error(), cause: err}
+		}
+	}
 }
 
 // counts reports whether a verdict rests on an answer that is recent enough. mu is held.
@@ -111,84 +122,128 @@ func (r *revocations) judge(v *verdict, now time.Time) error {
 	return v.failure
 }
 
-// remember returns a token's verdict, and makes it the most recently used. mu is held.
-func (r *revocations) remember(token string) *verdict {
-	v, ok := r.known.Get(token)
-	if !ok {
-		v = new(verdict)
-		r.known.Add(strings.Clone(token), v) // a copy: it may be a part of a longer text
+// remember returns a token's verdict, and makes it the most recently used. An unknown
+// token costs its agent one of its checks. Without one it is not remembered, so that
+// it takes no other token's place. mu is held.
+func (r *revocations) remember(token string, t *verified, now time.Time) (*verdict, *outage) {
+	if v, ok := r.known.Get(token); ok {
+		return v, nil
 	}
-	return v
+	if next, ok := r.agents.take(t.agent(), 0, now); !ok {
+		return nil, unchecked(t, "too many tokens of this agent", next)
+	}
+	v := new(verdict)
+	r.known.Add(strings.Clone(token), v) // a copy: it may be a part of a longer text
+	return v, nil
 }
 
-// begin starts a check, unless there are too many. mu is held, and none is under way.
-func (r *revocations) begin(v *verdict, now time.Time, token, tenant string, claims jwt.MapClaims) {
-	switch until, limited := r.server.limitedUntil(now); {
-	case limited:
-		v.postpone(tenant, limitedText, until)
-		return
-	case r.checks >= maxChecks:
-		v.postpone(tenant, fmt.Sprintf("%d checks are under way", r.checks), now.Add(minBackoff))
+// agent returns to whom the token was delegated.
+func (t *verified) agent() agent { return agent{t.claims.Issuer, t.claims.Subject} }
+
+// tenant returns the ID of the token's tenant.
+func (t *verified) tenant() string { return strings.TrimPrefix(t.claims.Issuer, scheme) }
+
+// unchecked says why there is no answer about a token, and when the server can be asked.
+func unchecked(t *verified, why string, next time.Time) *outage {
+	return &outage{text: "verify: revocation check unavailable: tenant " + t.tenant() + ": " + why, next: next}
+}
+
+// begin starts a check, unless there are too many. Those of a revoked token only use
+// what its agent has to spare. mu is held, and none is under way.
+func (r *revocations) begin(v *verdict, token string, t *verified) {
+	now := time.Now()
+	if until, limited := r.server.limitedUntil(now); limited {
+		v.postpone(t, limitedText, r.resume(until))
 		return
 	}
-	r.checks++
+	if v.revoked {
+		next, ok := r.agents.take(t.agent(), agentBurst-1, now)
+		if v.due = next; !ok {
+			return
+		}
+	}
+	turn := r.window.join()
+	if turn == nil {
+		v.postpone(t, fmt.Sprintf("%d checks are under way", maxChecks), now.Add(jitter(minBackoff)))
+		return
+	}
 	v.flight = flight.Start(context.Background(), r.server.timeout, &r.calls,
-		func(ctx context.Context) (answer, error) { return r.ask(ctx, token, tenant, claims) },
+		func(ctx context.Context) (answer, error) { return r.ask(ctx, turn, token, t) },
 		func(a answer, err error) (none struct{}) {
 			if err != nil {
 				a.fault = r.server.unanswered(err)
 			}
-			r.land(v, tenant, a)
+			r.land(v, t, turn, a)
 			return none
 		}, nil)
 }
 
 // postpone records that there is no answer, and when to ask next. mu is held.
-func (v *verdict) postpone(tenant, why string, next time.Time) {
+func (v *verdict) postpone(t *verified, why string, next time.Time) {
 	v.due = next
-	v.failure = &outage{text: "verify: revocation check unavailable: tenant " + tenant + ": " + why, next: next}
+	v.failure = unchecked(t, why, next)
+}
+
+// resume returns when a token is checked that a rate limit has stopped: not with all
+// the others in one moment.
+func (r *revocations) resume(until time.Time) time.Time {
+	return until.Add(rand.N(min(r.interval, limitedFor)))
 }
 
 // answer is the result of a check: the server's answer, or a fault.
 type answer struct {
+	asked time.Time
 	valid bool
 	fault *fault
 }
 
 // land records the result of a check.
-func (r *revocations) land(v *verdict, tenant string, a answer) {
+func (r *revocations) land(v *verdict, t *verified, turn chan struct{}, a answer) {
 	var log *slog.Logger // nil: silent
 	r.mu.Lock()
-	r.checks--
-	v.flight = nil
 	now := time.Now()
-	if a.fault == nil {
-		v.told, v.revoked, v.due = now, !a.valid, now.Add(jitter(r.interval))
+	until, limited := r.server.limitedUntil(now)
+	r.window.leave(turn, a.fault == nil, limited)
+	v.flight = nil
+	switch {
+	case a.fault == nil:
+		v.told, v.revoked, v.due = a.asked, !a.valid, a.asked.Add(jitter(r.interval))
 		v.failure, v.streak = nil, 0
-	} else {
-		until, _ := r.server.limitedUntil(now)
-		v.postpone(tenant, a.fault.text, later(now.Add(backoff(v.streak)), until))
+	case limited:
+		v.postpone(t, a.fault.text, r.resume(until))
+	default:
+		v.postpone(t, a.fault.text, now.Add(backoff(v.streak)))
 		v.streak++
-		if r.warned.IsZero() || now.Sub(r.warned) >= warnEvery {
-			r.warned, log = now, r.server.log
-		}
+	}
+	if a.fault != nil && (r.warned.IsZero() || now.Sub(r.warned) >= warnEvery) {
+		r.warned, log = now, r.server.log
 	}
 	r.mu.Unlock()
 	if a.fault != nil {
-		record{slog.LevelWarn, "revocation check failed", []any{"tenant", tenant, "error", a.fault.text}}.writeTo(context.Background(), log)
+		record{slog.LevelWarn, "revocation check failed", []any{"tenant", t.tenant(), "error", a.fault.text}}.writeTo(context.Background(), log)
 	}
 }
 
-// ask asks the server about a token. Its error is ctx's end.
-func (r *revocations) ask(ctx context.Context, token, tenant string, claims jwt.MapClaims) (a answer, err error) {
-	body, err := json.Marshal(map[string]string{"tenant_id": tenant, "workspace_id": tenant, "token": token, "audience": r.audience})
+// ask waits for its turn, and then asks the server about a token. Its error is ctx's end.
+func (r *revocations) ask(ctx context.Context, turn chan struct{}, token string, t *verified) (a answer, err error) {
+	select {
+	case <-turn:
+	case <-ctx.Done():
+		return a, ctx.Err()
+	}
+	a.asked = time.Now()
+	if _, limited := r.server.limitedUntil(a.asked); limited { // since it began to wait
+		a.fault = &fault{text: limitedText}
+		return a, nil
+	}
+	body, err := json.Marshal(map[string]string{"tenant_id": t.tenant(), "workspace_id": t.tenant(), "token": token, "audience": r.audience})
 	if err != nil {
 		return a, err
 	}
-	u := r.server.KeySet(tenant).JoinPath("../validate")
+	u := r.server.KeySet(t.tenant()).JoinPath("../validate")
 	u.RawQuery = ""
 	a.fault, err = r.server.ask(ctx, u, body, token, func(body []byte) (err error) {
-		a.valid, err = parseAnswer(body, claims)
+		a.valid, err = parseAnswer(body, t.decoded)
 		return err
 	})
 	return a, err

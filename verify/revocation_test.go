@@ -116,6 +116,11 @@ func longLived(replaced ...object) string {
 	return token(append([]object{{"exp": time.Now().Add(1000 * time.Hour).Unix()}}, replaced...)...)
 }
 
+// agent are the claims of a token of its own for each agent.
+func agent(i int) object {
+	return object{"jti": fmt.Sprint(i), "sub": fmt.Sprint("spiffe://example.org/agents/", i)}
+}
+
 // The whole way, with real servers.
 func TestRevokedTokensAreRejected(t *testing.T) {
 	c := newCourt()
@@ -308,7 +313,7 @@ func TestRateLimitStopsAllChecks(t *testing.T) {
 			}), 0)
 			v := c.verifier(t)
 			for i := range 50 {
-				check(t, "limited", v, longLived(object{"jti": fmt.Sprint(i)}), verify.ErrUnavailable)
+				check(t, "limited", v, longLived(agent(i)), verify.ErrUnavailable)
 			}
 			checkChecks(t, "50 tokens", c, 1)
 			c.breakDown(nil, 0)

@@ -69,8 +69,12 @@ func (t *verified) own() *authsec.Claims {
 		claims        authsec.Claims
 		exp, nbf, iat jwt.NumericDate
 	}{claims: *t.claims}
-	c.claims.Audience = slices.Clone(t.claims.Audience)
-	c.claims.Permissions = slices.Clone(t.claims.Permissions)
+	lists := slices.Concat(t.claims.Audience, t.claims.Permissions) // in another
+	n := len(t.claims.Audience)
+	c.claims.Audience = lists[:n:n]
+	if t.claims.Permissions != nil {
+		c.claims.Permissions = lists[n:]
+	}
 	for _, date := range []struct {
 		field **jwt.NumericDate
 		own   *jwt.NumericDate
