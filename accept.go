@@ -92,7 +92,7 @@ func (a acceptance) accept(r *wire.Reply, secrets ...string) (*grant, error) {
 		return nil, errors.New("neither it nor its token names an expiry")
 	}
 	g.life = min(g.life, wire.MaxTTL)
-	bearer := "Bearer " + t.Token
+	bearer := "Bearer " + t.Token // one text for the header, the token and its Extra
 	t.Token = bearer[len("Bearer "):]
 	g.bearer = &bearer
 	t.Values["token"] = t.Token

@@ -77,7 +77,7 @@ func (d *Delegation) Claims() (*Claims, error) {
 // newDelegation returns the Delegation of a token response, whose token has these
 // claims and expires at expiry.
 func newDelegation(r *wire.TokenResponse, c *Claims, clientID string, expiry time.Time, verified bool) *Delegation {
-	token := r.Token
+	token := r.Token // so that the Delegation does not keep all of r
 	d := &Delegation{
 		SPIFFEID:    r.SPIFFEID,
 		Permissions: append([]string{}, r.Permissions...),

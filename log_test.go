@@ -64,7 +64,6 @@ func TestRejectedTokenIsLoggedOnceAHost(t *testing.T) {
 	send("c.example.com", `level=WARN msg="token rejected" host=c.example.com status=401 another_token=false`)
 }
 
-// A local clock that is wrong by more than a minute is logged once.
 // An API that answers 403 has accepted the token, whatever it says of permissions.
 func TestForbiddenEndsTheRejectionsOfAHost(t *testing.T) {
 	for _, challenge := range []string{"", `Bearer error="insufficient_scope"`} {
@@ -91,6 +90,7 @@ func TestForbiddenEndsTheRejectionsOfAHost(t *testing.T) {
 	}
 }
 
+// A local clock that is wrong by more than a minute is logged once.
 func TestWrongLocalClockIsLoggedOnce(t *testing.T) {
 	for off, want := range map[time.Duration]string{
 		0: "", 50 * time.Second: "", -50 * time.Second: "", 5 * time.Minute: "5m", -3 * time.Hour: "-2h59m59s",

@@ -134,7 +134,6 @@ func TestSourceWaitsForFetchAfterSuspendPastExpiry(t *testing.T) {
 	}
 }
 
-// All calls wait for the same fetch, and none gets the token before it fails.
 // Calls that follow each other closely compare the clocks only now and then.
 func TestSuspendIsNoticedWithin10Milliseconds(t *testing.T) {
 	clockBubble(t, func(t *testing.T, x *clockFixture) {
@@ -152,6 +151,7 @@ func TestSuspendIsNoticedWithin10Milliseconds(t *testing.T) {
 	})
 }
 
+// All calls wait for the same fetch, and none gets the token before it fails.
 func TestAllCallsWaitForFetchAfterSuspend(t *testing.T) {
 	clockBubble(t, func(t *testing.T, x *clockFixture) {
 		x.want("A")

@@ -92,6 +92,10 @@ func TestFaultyBodiesAreNotRetried(t *testing.T) {
 			srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				io.Copy(io.Discard, r.Body)
 				sent.Add(1)
+				select { // so that the client notices the fault before it has an answer
+				case <-r.Context().Done():
+				case <-time.After(10 * time.Second):
+				}
 			}))
 			base := new(http.Transport)
 			tr := &authsec.Transport{Source: staticSource(), Hosts: []string{"*"}, Base: base}

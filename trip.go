@@ -82,7 +82,7 @@ func (x *trip) attempt() (*http.Response, error) {
 		return x.replay(resp, token)
 	case resp.StatusCode == http.StatusForbidden && p.source != nil && wantsScope(resp.Header):
 		p.source.widen(x.req.Context(), token.text, hosts.Place(x.req.URL))
-		p.notices.answered(x.req.URL, resp.StatusCode)
+		fallthrough
 	default:
 		p.notices.answered(x.req.URL, resp.StatusCode)
 	}

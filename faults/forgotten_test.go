@@ -16,14 +16,14 @@ import (
 	"github.com/authsec-go/authsec"
 )
 
-var forgottenTime = flag.Duration("forgotten", 12*time.Second, "how long TestPingsBesideNone sends requests")
+var forgottenTime = flag.Duration("forgotten", 16*time.Second, "how long TestPingsBesideNone sends requests")
 
 const (
 	// recovery is how soon after its connection is forgotten a client must be
 	// answered again: pings give it up after 9 s.
 	recovery = 20 * time.Second
 
-	pause    = 10 * time.Second // longer than the 9 s
+	pause    = 13 * time.Second // longer than the 9 s
 	patience = 40 * time.Second // of a caller, for one call
 	hurry    = 5 * time.Second  // of one that does not wait for pings
 )

@@ -75,7 +75,7 @@ type Config struct {
 	// one IP address (about 100 a minute in all, fewer for this endpoint).
 	RevocationCheck time.Duration
 
-	// CacheSize is how many good tokens are kept, so that the same token again costs no
+	// CacheSize is how many verified tokens are kept, so that the same token again costs no
 	// signature check. The least recently used goes first. Times, MaxLifetime and
 	// revocation are judged at every request. When a tenant's keys change, its tokens
 	// are verified anew. A token of 1,000 bytes takes 3 KiB. 0: 4,096 tokens.

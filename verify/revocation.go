@@ -88,7 +88,7 @@ func (r *revocations) check(ctx context.Context, token string, t *verified) erro
 	if failure != nil {
 		return failure
 	}
-	for { // twice at most: a check that begins after now has an answer that counts
+	for { // usually twice at most: a check that begins after now has an answer that counts
 		if v.flight == nil && !now.Before(v.due) {
 			r.begin(v, token, t)
 		}
@@ -149,7 +149,7 @@ func unchecked(t *verified, why string, next time.Time) *outage {
 }
 
 // begin starts a check, unless there are too many. Those of a revoked token only use
-// what its agent has to spare. mu is held, and none is under way.
+// what its agent has to spare, also if there are too many. mu is held, and none is under way.
 func (r *revocations) begin(v *verdict, token string, t *verified) {
 	now := time.Now()
 	if until, limited := r.server.limitedUntil(now); limited {
@@ -224,10 +224,14 @@ func (r *revocations) land(v *verdict, t *verified, turn chan struct{}, a answer
 	}
 }
 
-// ask waits for its turn, and then asks the server about a token. Its error is ctx's end.
+// ask waits for its turn, and then asks the server about a token. It waits for half of
+// its time at most, so that the server has the other half. Its error is ctx's end.
 func (r *revocations) ask(ctx context.Context, turn chan struct{}, token string, t *verified) (a answer, err error) {
 	select {
 	case <-turn:
+	case <-time.After(r.server.timeout / 2):
+		a.fault = &fault{text: "too many checks are waiting"}
+		return a, nil
 	case <-ctx.Done():
 		return a, ctx.Err()
 	}

@@ -15,8 +15,8 @@ import (
 
 const defaultCacheSize = 4096 // tokens
 
-// seen keeps tokens whose signatures were verified, and that were good at their last
-// request. A nil seen keeps none.
+// seen keeps tokens whose signatures were verified, and that were good then. A nil seen
+// keeps none.
 type seen struct {
 	tokens *lru.Cache[string, *verified]
 }
@@ -41,7 +41,8 @@ type verified struct {
 }
 
 // get returns what is known of a token; nil: its signature is to be verified, because
-// the token is new, or because its tenant's keys have changed.
+// the token is new, or because its tenant's keys have changed. Those are in hand, so
+// that get never waits.
 func (s *seen) get(ctx context.Context, token string) *verified {
 	if s == nil {
 		return nil
@@ -51,9 +52,17 @@ func (s *seen) get(ctx context.Context, token string) *verified {
 		return nil
 	}
 	if k, err := t.by.set.get(ctx); err != nil || k.source != t.by.in.source {
+		s.drop(token)
 		return nil
 	}
 	return t
+}
+
+// drop forgets a token that is no longer good, so that it takes no other's place.
+func (s *seen) drop(token string) {
+	if s != nil {
+		s.tokens.Remove(token)
+	}
 }
 
 // add keeps a good token. The text is copied: it may be a part of a longer one.

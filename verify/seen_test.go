@@ -20,7 +20,7 @@ import (
 
 // mostKnown is more than the allocations for a token that is kept, and fewer than
 // those for reading and verifying one (over 100).
-const mostKnown = 20
+const mostKnown = 60
 
 // allocs verifies a good token once, and returns the number of allocations.
 func allocs(t *testing.T, v *verify.Verifier, token string) int {
@@ -90,6 +90,27 @@ func TestOnlyGoodTokensAreKept(t *testing.T) {
 			}
 			if n := allocs(t, v, good); n >= mostKnown {
 				t.Errorf("after a token with %s: %d allocations, want the good one kept", name, n)
+			}
+		}
+	})
+}
+
+// A token that is no longer good takes no other's place, however often it is sent.
+func TestExpiredTokenIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newAuthority().verifier(t, func(c *verify.Config) { c.CacheSize = 2 })
+		old, one, two := token(object{"exp": time.Now().Unix() + 60}), token(object{"jti": "1"}), token(object{"jti": "2"})
+		allocs(t, v, old)
+		time.Sleep(2 * time.Minute)
+		for _, good := range []string{one, two} {
+			allocs(t, v, good)
+			if _, err := v.Verify(t.Context(), old); !errors.Is(err, jwt.ErrTokenExpired) {
+				t.Fatalf("error = %v, want %v", err, jwt.ErrTokenExpired)
+			}
+		}
+		for name, good := range map[string]string{"one": one, "two": two} {
+			if n := allocs(t, v, good); n >= mostKnown {
+				t.Errorf("token %s: %d allocations, want it kept", name, n)
 			}
 		}
 	})

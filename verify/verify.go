@@ -115,6 +115,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*authsec.Claims, e
 	// The claims are judged first, so that a token with bad claims costs neither a
 	// signature check nor a fetch.
 	if err := v.validator.Validate(t.claims); err != nil {
+		v.seen.drop(token)
 		return nil, fmt.Errorf("%w: %w", ErrInvalidToken, err)
 	}
 	if err := checkLifetime(t.decoded, v.maxLifetime); err != nil {

@@ -16,7 +16,7 @@ const (
 	// closed if pingTimeout passes without an answer. Without pings, net/http uses a
 	// pooled connection that a NAT or load balancer has forgotten for about 15
 	// minutes, though new ones work (golang.org/issue/59690). The sum is less than the
-	// 10 s of a request to the AuthSec server, so that one of these is lost at most.
+	// 10 s of a request to the AuthSec server, so at most one of these is lost.
 	pingAfter   = 5 * time.Second
 	pingTimeout = 4 * time.Second
 )

@@ -102,7 +102,7 @@ func (r *relay) swallow() {
 }
 
 // One request at most is lost on a connection that dies without a word. The test
-// has shorter times, in the same proportion.
+// has shorter times.
 func TestDeadConnectionIsReplaced(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	srv.EnableHTTP2 = true

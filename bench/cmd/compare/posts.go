@@ -72,7 +72,7 @@ begin while Base still reads the file.`, size.microRounds),
 	return f, err
 }
 
-// duelsOf sorts the results of the benchmarks.
+// duelsOf groups the results of the benchmarks.
 func duelsOf(results map[string]*figures) ([]duel, error) {
 	var list []duel
 	add := func(kind, name string, inMemory bool) error {

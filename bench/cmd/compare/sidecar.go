@@ -158,6 +158,9 @@ func startBareProxy(upstream string) (url string, stop func(), err error) {
 	}
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), proxyEnv+"="+upstream)
+	if _, err := cmd.StdinPipe(); err != nil { // the proxy ends when this process does
+		return "", nil, err
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", nil, err
@@ -198,6 +201,10 @@ func proxyChild() error {
 		return err
 	}
 	fmt.Println("http://" + ln.Addr().String())
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
 	return http.Serve(ln, &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
 		Transport: transport,
