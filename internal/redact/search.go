@@ -161,15 +161,19 @@ func (v *view) unescape() bool {
 		return false
 	}
 	next := new(view)
+	inner := false // a backslash was escaped, and stands before what it escapes itself: the next round's
 	for i := 0; i < len(v.text); {
 		plain, n := v.text[i:i+1], 1
-		if strings.IndexByte(introducers, plain[0]) >= 0 {
+		wasInner := inner && plain[0] != '\\'
+		inner = false
+		if strings.IndexByte(introducers, plain[0]) >= 0 && !wasInner {
 			rest := v.text[i:] // up to where another escape begins
 			if end := bytes.IndexAny(rest[min(2, len(rest)):], introducers); end >= 0 {
 				rest = rest[:2+end]
 			}
 			if escape := string(escapes.Find(rest)); escape != "" && unescape(escape) != escape {
 				plain, n = []byte(unescape(escape)), len(escape)
+				inner = escape == `\\`
 			}
 		}
 		next.add(v.part(i, i+n), plain...)

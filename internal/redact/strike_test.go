@@ -54,9 +54,9 @@ func inJSON(s string) string {
 	return string(b[1 : len(b)-1])
 }
 
-// backslashed has a backslash before each character with which JavaScript permits it.
+// backslashed has a backslash before each mark, as JavaScript permits it.
 func backslashed(s string) string {
-	return regexp.MustCompile(`[^0-9bfnrtuvx]`).ReplaceAllString(s, `\$0`)
+	return regexp.MustCompile(`[[:punct:]]`).ReplaceAllString(s, `\$0`)
 }
 
 // times encodes n times over.
@@ -110,6 +110,7 @@ var spellings = map[string]func(string) string{
 	"JavaScript, long":        each(`\u{%040x}`),
 	"JavaScript, marks":       backslashed,
 	"JavaScript in JSON":      after(backslashed, inJSON, inJSON),
+	"percent in JavaScript":   after(each("%%%02x"), backslashed, inJSON),
 	"JSON of HTML":            func(s string) string { return strings.ReplaceAll(each("&#%d;")(s), "&", `\u0026`) },
 	"JSON's solidus":          func(s string) string { return strings.ReplaceAll(s, "/", `\/`) },
 	"one escape":              func(s string) string { return fmt.Sprintf("%%%02x%s", s[0], s[1:]) },
