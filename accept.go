@@ -33,7 +33,7 @@ var asymmetric = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", 
 // grant is a token response that was accepted. It is immutable.
 type grant struct {
 	token      *oauth2.Token // each caller gets a copy
-	bearer     *string       // the Authorization header's value, of which the token's text is a part; a pointer, which prints as an address
+	bearer     *string       // the Authorization header's value, which contains the token's text; a pointer, so that printing shows an address
 	delegation *Delegation
 	received   time.Time     // with its monotonic reading
 	life       time.Duration // from received on
