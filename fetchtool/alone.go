@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 )
 
+const pathName = `(?:[\pL\pM\pN_]|%[89A-Fa-f][0-9A-Fa-f])+`
+
 var (
 	// addresses are IPv6 addresses, whose brackets belong to the URL.
 	addresses = regexp.MustCompile(`^([A-Za-z]+://)\[[0-9A-Fa-f:.]*\]?`)
@@ -25,8 +27,8 @@ var (
 	numbered = regexp.MustCompile(`&#(?:[0-9]+|[xX][0-9A-Fa-f]+)(?:;|$)`)
 
 	// pathNames may have apostrophes within and parentheses after them:
-	// O'Brien, Customers('ALFKI').
-	pathNames = regexp.MustCompile(`[\pL\pM\pN_]+(?:['’][\pL\pM\pN_]+)*(?:\([^()/]*\))*`)
+	// O'Brien, Customers('ALFKI'). Letters may be escaped.
+	pathNames = regexp.MustCompile(pathName + `(?:['’]` + pathName + `)*(?:\([^()/]*\))*`)
 
 	errNotAlone = errors.New("has a quote, bracket or other mark around it or in its path: leave it out, or escape it if it belongs there")
 	errBefore   = errors.New("has a word or mark before its path: leave that out, or begin with a slash if it belongs there")
