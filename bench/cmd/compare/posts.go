@@ -127,7 +127,7 @@ func plotPosts(duels []duel) (plotFile, error) {
 	for i, d := range duels {
 		list := ratios(d.authsec.ns, d.oauth2.ns)
 		m := median(list)
-		names = append(names, strings.ReplaceAll(d.kind, ", ", "\n"))
+		names = append(names, strings.NewReplacer(", ", "\n", " from an os.", "\n", " from a bytes.", "\n", " from a strings.Reader", "\nstrings", " from a ", "\n").Replace(d.kind))
 		points = append(points, plotter.XY{X: float64(i), Y: m})
 		bars = append(bars, struct{ Low, High float64 }{m - slices.Min(list), slices.Max(list) - m})
 	}
