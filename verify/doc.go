@@ -50,6 +50,9 @@
 // limit. With no keys in hand a failure is cached: for 1 s at first, doubling to
 // 1 minute, with ±50 % jitter.
 //
+// A token that was verified is kept ([Config.CacheSize]), so that the same token again
+// costs no signature check, until its tenant's keys change.
+//
 // A key is ignored if it is malformed, is an RSA key of less than 2,048 or more than
 // 8,192 bits, is an Ed25519 key of small order, or if its private half was published,
 // in the same entry of the key set or in another.

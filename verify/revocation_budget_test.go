@@ -67,6 +67,14 @@ func (l *limited) verifier(t *testing.T, check time.Duration) *verify.Verifier {
 	return v
 }
 
+// tokensOf returns a new token of each of n agents.
+func tokensOf(n int) (tokens []string) {
+	for i := range n {
+		tokens = append(tokens, longLived(agent(i)))
+	}
+	return tokens
+}
+
 // all verifies the tokens at once, and returns how many are good.
 func all(t *testing.T, v *verify.Verifier, tokens []string) (good int) {
 	var mu sync.Mutex
@@ -219,10 +227,7 @@ func TestAHundredNewTokensAreCheckedAtOnce(t *testing.T) {
 		c := newCourt()
 		v := c.verifier(t)
 		check(t, "before", v, longLived(), nil)
-		var tokens []string
-		for i := range 100 {
-			tokens = append(tokens, longLived(agent(i)))
-		}
+		tokens := tokensOf(100)
 		c.breakDown(nil, 500*time.Millisecond)
 		start := time.Now()
 		if got := all(t, v, tokens); got != 100 {
@@ -234,7 +239,6 @@ func TestAHundredNewTokensAreCheckedAtOnce(t *testing.T) {
 	})
 }
 
-// What waits when the server refuses does not ask any more.
 // A check whose turn comes late does not ask: its answer would come too late, and the
 // server would count it.
 func TestOnlyChecksWithTimeLeftAsk(t *testing.T) {
@@ -243,10 +247,7 @@ func TestOnlyChecksWithTimeLeftAsk(t *testing.T) {
 		v := c.verifier(t)
 		check(t, "before", v, longLived(), nil)
 		c.breakDown(nil, 6*time.Second)
-		var tokens []string
-		for i := range 40 {
-			tokens = append(tokens, longLived(agent(i)))
-		}
+		tokens := tokensOf(40)
 		began := time.Now()
 		good := all(t, v, tokens)
 		if took := time.Since(began); took > 6*time.Second || good == 0 || good == 40 {
@@ -261,15 +262,13 @@ func TestOnlyChecksWithTimeLeftAsk(t *testing.T) {
 	})
 }
 
+// What waits when the server refuses does not ask any more.
 func TestA429EndsTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCourt()
 		v := c.verifier(t)
 		check(t, "before", v, longLived(), nil)
-		var tokens []string
-		for i := range 100 {
-			tokens = append(tokens, longLived(agent(i)))
-		}
+		tokens := tokensOf(100)
 		c.breakDown(authsectest.Answer(429, "{}", "Retry-After", "30"), time.Second)
 		start := time.Now()
 		all(t, v, tokens)

@@ -97,8 +97,8 @@ func Keyfunc(cfg authsec.Config, tenants ...string) (jwt.Keyfunc, error) {
 
 // Verify verifies a token, the text after "Bearer ". If the token is good, it
 // returns a copy of the claims, with Verified set. Otherwise its error is an
-// ErrInvalidToken or an ErrUnavailable. It may wait for the tenant's keys, and for the first check
-// whether the token was revoked, until ctx ends.
+// ErrInvalidToken or an ErrUnavailable. It may wait for the tenant's keys, and for
+// the first check whether the token was revoked, until ctx ends.
 func (v *Verifier) Verify(ctx context.Context, token string) (*authsec.Claims, error) {
 	if v == nil || v.keys == nil {
 		return nil, fmt.Errorf("%w: a Verifier is made by New", ErrUnavailable)
