@@ -8,14 +8,13 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/text/unicode/norm"
+	"github.com/authsec-go/authsec/internal/urlpath"
 )
 
 // maxURL is how many bytes of a URL are looked at: servers commonly take request
@@ -34,7 +33,7 @@ type target struct {
 func (t target) String() string { return t.scheme + "://" + t.host + t.path + t.query }
 
 func (t target) url() *url.URL {
-	decoded, _ := url.PathUnescape(t.path) // cleanPath wrote it
+	decoded, _ := url.PathUnescape(t.path) // urlpath.Clean wrote it
 	query, marked := strings.CutPrefix(t.query, "?")
 	return &url.URL{Scheme: t.scheme, Host: t.host, Path: decoded, RawPath: t.path, RawQuery: query, ForceQuery: marked && query == ""}
 }
@@ -99,7 +98,7 @@ func (s scope) absolute(text string) (string, error) {
 	if text[0] == '/' && root.path != "/" {
 		p, _, _ := strings.Cut(text, "?")
 		p, _, _ = strings.Cut(p, "#")
-		if p, err := cleanPath(p); err == nil && pathBelow(p, root.path) {
+		if p, err := urlpath.Clean(p); err == nil && pathBelow(p, root.path) {
 			return "", fmt.Errorf("is a path that could count from the host or from %s: write the whole URL", root)
 		}
 	}
@@ -128,7 +127,7 @@ func checkText(text string) error {
 		return errors.New("is not valid UTF-8")
 	case strings.Contains(text, `\`):
 		return errors.New("has a backslash in it")
-	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || invisible(r) }):
+	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || urlpath.Invisible(r) }):
 		return errors.New("has white space or an invisible character in it: leave it out")
 	}
 	return nil
@@ -151,11 +150,11 @@ func parseTarget(text string) (target, error) {
 	if t.host, err = canonicalHost(t.scheme, rest[:end]); err != nil {
 		return target{}, err
 	}
-	if t.path, err = cleanPath(p); err != nil {
+	if t.path, err = urlpath.Clean(p); err != nil {
 		return target{}, err
 	}
 	if marked {
-		t.query = "?" + escape(query, func(c byte) bool { return c < utf8.RuneSelf })
+		t.query = "?" + urlpath.Escape(query, func(c byte) bool { return c < utf8.RuneSelf })
 	}
 	return t, nil
 }
@@ -194,87 +193,4 @@ func canonicalHost(scheme, authority string) (string, error) {
 		return host, nil
 	}
 	return host + ":" + port, nil
-}
-
-// cleanPath returns the one spelling of an escaped path: what needs no escape
-// has none, dot and empty segments are gone. Whatever a server could take for
-// another path than this package does is refused.
-func cleanPath(raw string) (string, error) {
-	var clean, decoded strings.Builder
-	for i := 0; i < len(raw); i++ {
-		c, escaped := raw[i], raw[i] == '%'
-		if escaped {
-			if i+2 >= len(raw) {
-				return "", errors.New("has a malformed escape in its path")
-			}
-			n, err := strconv.ParseUint(raw[i+1:i+3], 16, 8)
-			if err != nil {
-				return "", errors.New("has a malformed escape in its path")
-			}
-			if c, i = byte(n), i+2; strings.IndexByte(`./\%`, c) >= 0 {
-				return "", fmt.Errorf("has %s in its path, an escape that is not permitted", raw[i-2:i+1])
-			}
-		}
-		decoded.WriteByte(c)
-		clean.WriteString(escape(string([]byte{c}), func(c byte) bool { return plain(c) && !(escaped && reserved(c)) }))
-	}
-	text := decoded.String()
-	normal := norm.NFKC.String(text) // some servers do that
-	switch {
-	case !utf8.ValidString(text):
-		return "", errors.New("has escapes in its path that are not valid UTF-8")
-	case strings.ContainsFunc(text, ambiguous):
-		return "", errors.New("has a character in its path that servers read in several ways")
-	}
-	last := ""
-	for segment := range strings.SplitSeq(normal, "/") {
-		last = segment
-		name := segment
-		if i := strings.IndexAny(name, ";?#"); i >= 0 { // some servers drop what follows
-			name = name[:i]
-		}
-		if segment != "" && segment != "." && segment != ".." && strings.Trim(name, ". ") == "" {
-			return "", errors.New("has a path segment that servers could take for dots")
-		}
-	}
-	p := path.Clean("/" + clean.String())
-	if p != "/" && (last == "" || last == "." || last == "..") {
-		p += "/"
-	}
-	return p, nil
-}
-
-// invisible reports whether r shows nothing, or changes only how another character
-// looks.
-func invisible(r rune) bool {
-	const blank = '\u2800' // of Braille
-	return !unicode.IsGraphic(r) || r == blank || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
-}
-
-// ambiguous reports whether r is invisible, or becomes a dot, slash, backslash or
-// percent sign where a server brings a path into Unicode's normal form NFKC.
-func ambiguous(r rune) bool {
-	return invisible(r) || r >= utf8.RuneSelf && strings.ContainsAny(norm.NFKC.String(string(r)), `./\%`)
-}
-
-// escape percent-encodes the bytes that may not stand as they are.
-func escape(s string, ok func(byte) bool) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		if ok(c) {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
-}
-
-// reserved reports whether c and its escape may differ in meaning (RFC 3986,
-// section 2.2: sub-delims, and what else a path segment may hold).
-func reserved(c byte) bool { return strings.IndexByte("!$&'()*+,;=:@", c) >= 0 }
-
-// plain reports whether c may stand in a path unescaped (RFC 3986, section 3.3).
-func plain(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~/", c) >= 0 || reserved(c)
 }
