@@ -91,7 +91,7 @@ var verb = regexp.MustCompile(`%(\[\d+\])?[-+# 0]*[\d*]*(\.\d+)?[a-zA-Z]`)
 // speakers are the functions that make errors and log records, in this
 // repository's packages. The first string among their arguments is the text.
 var speakers = []string{
-	"New", "Errorf", "newError", "fault", "fail", "invalid", "malformed", "contextError", "wrong", "tell",
+	"New", "Errorf", "newError", "fault", "fail", "invalid", "malformed", "contextError", "wrong", "tell", "Usagef", "say", "failure",
 	"Debug", "Info", "Warn", "Error", "DebugContext", "InfoContext", "WarnContext", "ErrorContext",
 }
 
@@ -193,7 +193,8 @@ func literal(e ast.Expr) (text string, ok bool) {
 }
 
 var speaking = []string{
-	"", "internal/flight", "internal/hosts", "internal/replay", "internal/share", "internal/wire", "verify", "fetchtool", "cmd/authsec",
+	"", "internal/flight", "internal/hosts", "internal/replay", "internal/share", "internal/urlpath", "internal/wire", "verify", "fetchtool",
+	"cmd/authsec", "cmd/authsec/internal/cli", "cmd/authsec/internal/dev", "cmd/authsec/internal/mcp",
 }
 
 // noToken begins the errors in the page's section "Getting a token".
@@ -201,9 +202,11 @@ const noToken = "authsec: no token for agent …: "
 
 // unseen are texts of errors that no user sees.
 var unseen = []string{
-	"the body was not kept",     // of the proxy's GetBody: the Transport does not send the body again
-	"it waits for itself",       // the Source returns a text of its own
-	"the time of one use is up", // a cause of a context's end
+	"the body was not kept",               // of the proxy's GetBody: the Transport does not send the body again
+	"it waits for itself",                 // the Source returns a text of its own
+	"the server offers no stream",         // mcp connect does without it
+	"the session has ended at the server", // mcp connect begins another one
+	"the time of one use is up",           // a cause of a context's end
 }
 
 // TestTroubleshootHasEveryError checks that the texts in the code are on the page.

@@ -190,7 +190,7 @@ var parts = []struct {
 // program builds the authsec command, once.
 var program = sync.OnceValues(func() (path string, err error) {
 	path = filepath.Join(scratch, "authsec")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/authsec-go/authsec/cmd/authsec").CombinedOutput()
+	out, err := exec.Command("go", "build", "-C", "../cmd/authsec", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building the command: %w\n%s", err, out)
 	}
@@ -204,7 +204,7 @@ func (l *lane) startSidecar() (addr string, err error) {
 		return "", err
 	}
 	cfg := l.config()
-	cmd := exec.Command(path, "proxy", "-listen", "127.0.0.1:0", "-upstream", l.apiURL())
+	cmd := exec.Command(path, "proxy", "--listen", "127.0.0.1:0", "--upstream", l.apiURL())
 	cmd.Env = []string{"AUTHSEC_BASE_URL=" + cfg.BaseURL, "AUTHSEC_AGENT_CLIENT_ID=" + cfg.ClientID, certFile + "=" + os.Getenv(certFile)}
 	log, err := cmd.StderrPipe()
 	if err != nil {

@@ -8,24 +8,25 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/cli"
 	"github.com/authsec-go/authsec/dircache"
+	"github.com/spf13/cobra"
 	"golang.org/x/oauth2"
 )
 
 const (
-	// token asks for another token if the cached one has less than lateLife left.
-	// All its runs together do so once in lateStep.
+	// token and header ask for another token if the cached one has less than lateLife
+	// left. All their runs together do so once in lateStep.
 	lateLife = 30 * time.Second
 	lateStep = 5 * time.Second
 )
 
-// userCacheDir is where token and fetch keep tokens.
+// userCacheDir is where the commands keep tokens.
 func userCacheDir() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -34,10 +35,10 @@ func userCacheDir() (string, error) {
 	return filepath.Join(dir, "authsec"), nil
 }
 
-// cacheUsage is the usage of -cache.
+// cacheUsage is the usage of --cache.
 const cacheUsage = "keep the token on disk, and use it in later runs"
 
-// whereCached says where token and fetch keep tokens. It is part of their usage.
+// whereCached says where the commands keep tokens. It is part of their usage.
 func whereCached() string {
 	dir, err := userCacheDir()
 	if err != nil {
@@ -58,7 +59,7 @@ func openCache(dir string) (*dircache.Cache, *authsec.CacheConfig, error) {
 
 // useUserCache sets cfg.Cache to the cache of the user's commands, and returns it.
 // It returns nil if there is none, and says why.
-func useUserCache(cfg *authsec.Config, command string, stderr io.Writer) *dircache.Cache {
+func useUserCache(cfg *authsec.Config, cmd *cobra.Command) *dircache.Cache {
 	dir, err := userCacheDir()
 	var store *dircache.Cache
 	var shared *authsec.CacheConfig
@@ -66,7 +67,7 @@ func useUserCache(cfg *authsec.Config, command string, stderr io.Writer) *dircac
 		store, shared, err = openCache(dir)
 	}
 	if err != nil {
-		notCached(err, command, stderr)
+		notCached(err, cmd)
 		return nil
 	}
 	cfg.Cache = shared
@@ -74,9 +75,9 @@ func useUserCache(cfg *authsec.Config, command string, stderr io.Writer) *dircac
 }
 
 // notCached says why a command uses no cache, if err is not nil.
-func notCached(err error, command string, stderr io.Writer) {
+func notCached(err error, cmd *cobra.Command) {
 	if err != nil {
-		fmt.Fprintf(stderr, "authsec %s: the cache is not used (-cache=false turns it off): %s\n", command, oneLine(err.Error()))
+		say(cmd, "the cache is not used (--cache=false turns it off): %s", cli.OneLine(err.Error()))
 	}
 }
 

@@ -80,7 +80,7 @@ func TestProxyGoesOnWithoutACacheThatCantBeUsedNow(t *testing.T) {
 			if err := spoil(base, dir); err != nil {
 				t.Fatal(err)
 			}
-			p := startProxy(t, api.URL, "-cache-dir", dir)
+			p := startProxy(t, api.URL, "--cache", dir)
 			if status, _, body := get(t, p.url+"/x"); status != 200 {
 				t.Errorf("GET = %d, %q, want 200", status, body)
 			}
@@ -125,10 +125,10 @@ func TestProxyDoesNotStartWithAWrongDirectory(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		var stderr bytes.Buffer
-		code := run(ctx, []string{"proxy", "-upstream", "https://api.example.com", "-listen", "127.0.0.1:0", "-cache-dir", dir}, io.Discard, &stderr)
+		code := run(ctx, []string{"proxy", "--upstream", "https://api.example.com", "--listen", "127.0.0.1:0", "--cache", dir}, io.Discard, &stderr)
 		cancel()
 		line := stderr.String()
-		if code != 1 || !strings.HasPrefix(line, "authsec proxy: -cache-dir: dircache: ") {
+		if code != 1 || !strings.Contains(line, `"level":"ERROR","msg":"not started","error":"--cache: dircache: `) {
 			t.Errorf("%s: proxy = %d, %q, want 1 and the reason", name, code, line)
 		}
 	}
@@ -152,7 +152,7 @@ func TestNothingIsMadeInAnotherUsersHome(t *testing.T) {
 			}
 		}
 		before := tree(t, user)
-		for _, args := range [][]string{{"token"}, {"token", "-renew"}, {"fetch", api.URL}} {
+		for _, args := range [][]string{{"token"}, {"token", "--refresh"}, {"fetch", api.URL}} {
 			var stdout, stderr bytes.Buffer
 			code := run(t.Context(), args, &stdout, &stderr)
 			line, _, _ := strings.Cut(stderr.String(), "\n")

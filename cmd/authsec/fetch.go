@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,15 +16,9 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/cli"
+	"github.com/spf13/cobra"
 )
-
-const fetchUsage = `usage: authsec fetch [flags] URL
-
-Makes one request with the agent's token. It writes the body of the answer to
-standard output, and the status line to standard error. It does not follow
-redirects. It exits with 0 if the status is below 400.
-
-`
 
 // witness is the base of the client that makes the request. It notes whether the
 // token was sent.
@@ -41,69 +34,64 @@ func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(req)
 }
 
-func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("authsec fetch", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	var headers []string
-	flags.Func("H", "a `header`, as in \"Accept: application/json\"; may be repeated", func(s string) error {
-		headers = append(headers, s)
-		return nil
-	})
-	var data *string
-	flags.Func("d", "the body: `data`, or @file, or @- for standard input; it is sent unchanged", func(s string) error {
-		data = &s
-		return nil
-	})
-	method := flags.String("X", "", "the `method`; default: GET, or POST with -d")
-	output := flags.String("o", "", "write the body to this `file`")
-	include := flags.Bool("i", false, "write the status line and headers before the body")
-	timeout := flags.Duration("timeout", time.Minute, "limit for the whole request, body included; 0: none")
-	hosts := flags.String("hosts", "", "comma-separated `list` of hosts that the token may go to; default: AUTHSEC_HOSTS, or DOWNSTREAM_URL's host")
-	useCache := flags.Bool("cache", true, cacheUsage)
-	flags.Usage = func() {
-		fmt.Fprint(stderr, fetchUsage+whereCached()+"\n")
-		flags.PrintDefaults()
-	}
-	wrong := func(format string, args ...any) int {
-		fmt.Fprintf(stderr, "authsec fetch: "+format+"\n", args...)
-		return 2
-	}
+// fetchFlags are the flags of fetch.
+type fetchFlags struct {
+	method, data, output string
+	headers, hosts       []string
+	hasData              bool // --data is set; it may be empty
+	include, cache       bool
+	timeout              time.Duration
+}
 
-	// As with curl, flags may follow the URL.
-	var urls []string
-	for rest := args; ; rest = flags.Args()[1:] {
-		if err := flags.Parse(rest); errors.Is(err, flag.ErrHelp) {
-			return 0
-		} else if err != nil {
-			return 2
-		}
-		if flags.NArg() == 0 {
-			break
-		}
-		urls = append(urls, flags.Arg(0))
+func fetchCommand() *cobra.Command {
+	f := new(fetchFlags)
+	cmd := &cobra.Command{
+		Use:   "fetch [flags] URL",
+		Short: "Make one request with the token",
+		Long: "Makes one request with the agent's token. It writes the body of the answer to\n" +
+			"standard output, and the status line to standard error. It does not follow\n" +
+			"redirects. It exits with 0 if the status is below 400.\n\n" + whereCached(),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return cli.Usagef("%d URLs, want one", len(args))
+			}
+			return nil
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	if len(urls) != 1 {
-		return wrong("%d URLs, want one; see authsec fetch -h", len(urls))
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.headers, "header", "H", nil, "a `header`, as in \"Accept: application/json\"; may be repeated")
+	flags.StringVarP(&f.data, "data", "d", "", "the body: `data`, or @file, or @- for standard input; it is sent unchanged")
+	flags.StringVarP(&f.method, "request", "X", "", "the `method`; default: GET, or POST with --data")
+	flags.StringVarP(&f.output, "output", "o", "", "write the body to this `file`")
+	flags.BoolVarP(&f.include, "include", "i", false, "write the status line and headers before the body")
+	flags.DurationVar(&f.timeout, "timeout", time.Minute, "limit for the whole request, body included; 0: none")
+	flags.Var((*cli.List)(&f.hosts), "hosts", "comma-separated `list` of hosts that the token may go to; default: AUTHSEC_HOSTS, or DOWNSTREAM_URL's host")
+	flags.BoolVar(&f.cache, "cache", true, cacheUsage)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		f.hasData = flags.Changed("data")
+		return f.fetch(cmd, args[0])
 	}
-	if *method == "" && data != nil {
-		*method = http.MethodPost
+	return cmd
+}
+
+// request returns the request without its body, or what is wrong with the flags.
+func (f *fetchFlags) request(ctx context.Context, url string) (*http.Request, error) {
+	method := f.method
+	if method == "" && f.hasData {
+		method = http.MethodPost
 	}
-	if *timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, *timeout)
-		defer cancel()
-	}
-	req, err := http.NewRequestWithContext(ctx, cmp.Or(*method, http.MethodGet), urls[0], nil)
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(method, http.MethodGet), url, nil)
 	if err != nil {
-		return wrong("%s", oneLine(plain(err).Error()))
+		return nil, cli.Usagef("%w", plain(err))
 	}
 	if (req.URL.Scheme != "http" && req.URL.Scheme != "https") || req.URL.Host == "" {
-		return wrong("the URL does not begin with https:// and a host")
+		return nil, cli.Usagef("the URL does not begin with https:// and a host")
 	}
-	for _, h := range headers {
+	for _, h := range f.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if name = strings.TrimSpace(name); !ok || name == "" {
-			return wrong("a -H does not begin with a name and a colon: write -H \"Name: value\"")
+			return nil, cli.Usagef("a --header does not begin with a name and a colon: write -H \"Name: value\"")
 		}
 		if value = strings.TrimSpace(value); strings.EqualFold(name, "Host") {
 			req.Host = value
@@ -111,24 +99,40 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		req.Header.Add(name, value)
 	}
+	return req, nil
+}
 
+func (f *fetchFlags) fetch(cmd *cobra.Command, url string) error {
+	ctx := cmd.Context()
+	if f.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.timeout)
+		defer cancel()
+	}
+	req, err := f.request(ctx, url)
+	if err != nil {
+		return err
+	}
 	src, cfg, err := sourceFromEnv(nil, func(cfg *authsec.Config) {
-		if *useCache {
-			useUserCache(cfg, "fetch", stderr)
+		if f.cache {
+			useUserCache(cfg, cmd)
 		}
 	})
 	if err != nil {
-		return fail(stderr, "fetch", err, "correct the environment as named above")
+		return wrongEnvironment(err)
 	}
-	if *hosts != "" {
-		cfg.Hosts = strings.FieldsFunc(*hosts, func(r rune) bool { return r == ',' || r == ' ' })
+	if len(f.hosts) > 0 {
+		cfg.Hosts = f.hosts
 	}
 	if len(cfg.Hosts) == 0 {
-		return fail(stderr, "fetch", errors.New("no host is listed that the token may go to"), "list it with -hosts, or in AUTHSEC_HOSTS, or set DOWNSTREAM_URL")
+		return cli.Advise(errors.New("no host is listed that the token may go to"), "list it with --hosts, or in AUTHSEC_HOSTS, or set DOWNSTREAM_URL")
 	}
-	if data != nil {
-		if err := setBody(req, *data); err != nil {
-			return fail(stderr, "fetch", err, "check that the file of -d can be read")
+	if f.hasData {
+		if err := setBody(req, f.data, cmd.InOrStdin()); err != nil {
+			if ctx.Err() != nil {
+				return cli.Advise(err, fetchAdvice(err))
+			}
+			return cli.Advise(err, "check that the file of --data can be read")
 		}
 	}
 
@@ -139,28 +143,28 @@ func fetch(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return fail(stderr, "fetch", plain(err), fetchAdvice(err))
+		return cli.Advise(plain(err), fetchAdvice(err))
 	}
 	defer resp.Body.Close()
-	notCached(src.Stats().Cache.LastError, "fetch", stderr)
-	fmt.Fprintln(stderr, resp.Proto, resp.Status)
+	notCached(src.Stats().Cache.LastError, cmd)
+	fmt.Fprintln(cmd.ErrOrStderr(), resp.Proto, resp.Status)
 	if !seen.sent {
-		fmt.Fprintf(stderr, "authsec fetch: the token was not sent to %s: list the host with -hosts, or in AUTHSEC_HOSTS, if the token belongs there\n", req.URL.Host)
+		say(cmd, "the token was not sent to %s: list the host with --hosts, or in AUTHSEC_HOSTS, if the token belongs there", req.URL.Host)
 	}
-	if err := write(resp, stdout, *output, *include); err != nil {
-		return fail(stderr, "fetch", err, fetchAdvice(err))
+	if err := f.write(ctx, resp, cmd.OutOrStdout()); err != nil {
+		return cli.Advise(err, fetchAdvice(err))
 	}
 	if err := src.Stats().LastError; resp.StatusCode == http.StatusUnauthorized && err != nil {
-		return fail(stderr, "fetch", err, fetchAdvice(err)) // why there is no other token for the API
+		return cli.Advise(err, fetchAdvice(err)) // why there is no other token for the API
 	}
 	if resp.StatusCode >= 400 {
-		return 1
+		return cli.ErrFailed // the status line says why
 	}
-	return 0
+	return nil
 }
 
 // setBody sets the request's body to data, or to the file that data names.
-func setBody(req *http.Request, data string) error {
+func setBody(req *http.Request, data string, stdin io.Reader) error {
 	if req.Header.Get("Content-Type") == "" {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded") // as curl does
 	}
@@ -173,14 +177,16 @@ func setBody(req *http.Request, data string) error {
 			req.GetBody = func() (io.ReadCloser, error) { return http.NoBody, nil }
 		}
 	case name == "-":
-		req.Body, req.ContentLength = os.Stdin, -1
+		req.Body, req.ContentLength = io.NopCloser(stdin), -1
 		return nil
 	default:
 		info, err := os.Stat(name)
 		if err != nil {
 			return err
 		}
-		open := func() (io.ReadCloser, error) { return os.Open(name) }
+		open := func() (io.ReadCloser, error) {
+			return opened(req.Context(), func() (*os.File, error) { return os.Open(name) })
+		}
 		if !info.Mode().IsRegular() { // a pipe can be read only once, and its length is unknown
 			req.ContentLength = -1
 			req.Body, err = open()
@@ -193,18 +199,45 @@ func setBody(req *http.Request, data string) error {
 	return err
 }
 
-// write writes the answer to stdout, or to the file output.
-func write(resp *http.Response, stdout io.Writer, output string, include bool) (err error) {
+// opened opens a file. It does not wait longer than ctx: the opening of a pipe waits
+// for the pipe's other side.
+func opened(ctx context.Context, open func() (*os.File, error)) (*os.File, error) {
+	type result struct {
+		file *os.File
+		err  error
+	}
+	done := make(chan result)
+	go func() {
+		file, err := open()
+		select {
+		case done <- result{file, err}:
+		case <-ctx.Done():
+			file.Close()
+		}
+	}()
+	select {
+	case r := <-done:
+		return r.file, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// write writes the answer to stdout, or to the file of --output.
+func (f *fetchFlags) write(ctx context.Context, resp *http.Response, stdout io.Writer) (err error) {
 	to := stdout
-	if output != "" && output != "-" {
-		f, createErr := os.Create(output)
+	if f.output != "" && f.output != "-" {
+		file, createErr := opened(ctx, func() (*os.File, error) {
+			// Not with os.Create: that also reads, so a pipe is open without its other side.
+			return os.OpenFile(f.output, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+		})
 		if createErr != nil {
 			return createErr
 		}
-		to = f
-		defer func() { err = cmp.Or(err, f.Close()) }()
+		to = file
+		defer func() { err = cmp.Or(err, file.Close()) }()
 	}
-	if include {
+	if f.include {
 		if _, err := fmt.Fprintf(to, "%s %s\r\n", resp.Proto, resp.Status); err != nil {
 			return err
 		}
@@ -232,9 +265,9 @@ func fetchAdvice(err error) string {
 	pathErr := (*os.PathError)(nil)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return "give it more time with -timeout, or check that the server can be reached from here"
+		return "give it more time with --timeout, or check that the server can be reached from here"
 	case errors.Is(err, authsec.ErrInsecureURL):
-		return "use https, or list the host in -hosts with http:// before it"
+		return "use https, or list the host in --hosts with http:// before it"
 	case errors.As(err, &pathErr):
 		return "check that the file can be written to"
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,13 +18,15 @@ import (
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/cli"
 	"github.com/authsec-go/authsec/internal/wire"
+	"github.com/spf13/cobra"
 )
 
 // smokeTimeout limits the whole run.
 const smokeTimeout = time.Minute
 
-// report is the result of a run, as -json prints it.
+// report is the result of a run, as --json prints it.
 type report struct {
 	OK          bool       `json:"ok"`
 	Server      string     `json:"server"` // its URL, or "embedded"
@@ -59,31 +60,28 @@ func (s *smoker) RoundTrip(req *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(req)
 }
 
-// failure is a step's error, and what to do about it.
-type failure struct {
-	error
-	do string
+func smokeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "smoke",
+		Short: "Get a token, call a protected API, call it again with the cached token",
+		Long: `Gets a delegation token, calls a protected API with it, and calls it again with
+the cached token. With AUTHSEC_BASE_URL and AUTHSEC_AGENT_CLIENT_ID it uses that
+server, and calls DOWNSTREAM_URL if that is set. With neither of the two it starts a
+server and an API of its own.`,
+		Annotations: map[string]string{cli.Footer: environment},
+	}
+	asJSON := cmd.Flags().Bool("json", false, "print one JSON object instead of lines")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return smoke(cmd.Context(), *asJSON, cmd.OutOrStdout())
+	}
+	return cmd
 }
 
-func smoke(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("authsec smoke", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	asJSON := flags.Bool("json", false, "print one JSON object instead of lines")
-	flags.Usage = func() { fmt.Fprint(stderr, usage) }
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		return 2
-	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "authsec smoke: unexpected argument %q\n", flags.Arg(0))
-		return 2
-	}
-
+func smoke(ctx context.Context, asJSON bool, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, smokeTimeout)
 	defer cancel()
 	s := &smoker{ctx: ctx, each: func(step) {}}
-	if !*asJSON {
+	if !asJSON {
 		s.each = func(st step) {
 			mark := "ok  "
 			if !st.OK {
@@ -104,15 +102,12 @@ func smoke(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		s.report.Do = advice(err)
 	}
-	if f := (failure{}); errors.As(err, &f) {
-		s.report.Do = f.do
-	}
 	switch {
-	case *asJSON:
+	case asJSON:
 		enc := json.NewEncoder(stdout)
 		enc.SetIndent("", "  ")
 		if err := enc.Encode(s.report); err != nil {
-			return 1
+			return unwritten(err)
 		}
 	case err == nil:
 		fmt.Fprintf(stdout, "PASS: %d steps in %d ms against %s\n", len(s.report.Steps), s.report.Millis, s.server())
@@ -120,9 +115,9 @@ func smoke(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "FAIL: %s\n", s.report.Do)
 	}
 	if err != nil {
-		return 1
+		return cli.ErrFailed
 	}
-	return 0
+	return nil
 }
 
 func (s *smoker) server() string {
@@ -137,20 +132,25 @@ func (s *smoker) step(name string, do func() (detail string, err error)) error {
 	detail, err := do()
 	st := step{Name: name, OK: err == nil, Detail: s.hide(detail)}
 	if err != nil {
-		st.Detail = s.hide(strings.ReplaceAll(err.Error(), "\n", "; "))
+		st.Detail = s.hide(cli.OneLine(err.Error()))
 	}
 	s.report.Steps = append(s.report.Steps, st)
 	s.each(st)
 	return err
 }
 
-// hide shortens the client ID wherever it is in text. On older servers the client
-// ID alone gets the token, and people share the output of a smoke test.
-func (s *smoker) hide(text string) string {
-	if len(s.clientID) <= 8 {
-		return text
+// hide shortens the client ID wherever it is in text.
+func (s *smoker) hide(text string) string { return hider(s.clientID)(text) }
+
+// hider returns a function that shortens the client ID wherever it is in a text. On
+// older servers the client ID alone gets the token, and people share the output of
+// smoke and whoami.
+func hider(clientID string) func(text string) string {
+	if len(clientID) <= 8 {
+		return func(text string) string { return text }
 	}
-	return regexp.MustCompile("(?i)"+regexp.QuoteMeta(s.clientID)).ReplaceAllLiteralString(text, s.clientID[:8]+"…")
+	whole := regexp.MustCompile("(?i)" + regexp.QuoteMeta(clientID))
+	return func(text string) string { return whole.ReplaceAllLiteralString(text, clientID[:8]+"…") }
 }
 
 // token is the step that gets a token. It reports what is delegated.
@@ -158,7 +158,7 @@ func (s *smoker) token(src *authsec.Source) error {
 	return s.step("token", func() (string, error) {
 		d, err := src.Delegation(s.ctx)
 		if err != nil {
-			return "", failure{err, advice(err)}
+			return "", err
 		}
 		s.report.SPIFFEID, s.report.Permissions = s.hide(d.SPIFFEID), d.Permissions
 		expiry := src.Stats().Expiry
@@ -179,11 +179,11 @@ func (s *smoker) call(name string, src *authsec.Source, client *http.Client, url
 		s.sent = false
 		req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, url, nil)
 		if err != nil {
-			return "", failure{err, "set DOWNSTREAM_URL to a URL of the protected API"}
+			return "", cli.Advise(err, "set DOWNSTREAM_URL to a URL of the protected API")
 		}
 		resp, err := client.Do(req)
 		if err != nil {
-			return "", failure{err, advice(err)}
+			return "", err
 		}
 		defer resp.Body.Close()
 		io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
@@ -191,15 +191,15 @@ func (s *smoker) call(name string, src *authsec.Source, client *http.Client, url
 		detail := fmt.Sprintf("GET %s://%s%s: %s; fetches: %d", req.URL.Scheme, req.URL.Host, req.URL.Path, resp.Status, made)
 		switch {
 		case !s.sent:
-			return "", failure{errors.New(detail + "; the token was not sent"), "list the host of DOWNSTREAM_URL in AUTHSEC_HOSTS"}
+			return "", cli.Advise(errors.New(detail+"; the token was not sent"), "list the host of DOWNSTREAM_URL in AUTHSEC_HOSTS")
 		case resp.StatusCode == http.StatusUnauthorized:
-			return "", failure{errors.New(detail), "the API rejected the token: check that it trusts this AuthSec server"}
+			return "", cli.Advise(errors.New(detail), "the API rejected the token: check that it trusts this AuthSec server")
 		case resp.StatusCode == http.StatusForbidden:
-			return "", failure{errors.New(detail), "the API accepts the token, but does not permit the action: ask an admin to delegate the permission"}
+			return "", cli.Advise(errors.New(detail), "the API accepts the token, but does not permit the action: ask an admin to delegate the permission")
 		case resp.StatusCode >= 400:
-			return "", failure{errors.New(detail), "the API has no good answer for this URL: check DOWNSTREAM_URL"}
+			return "", cli.Advise(errors.New(detail), "the API has no good answer for this URL: check DOWNSTREAM_URL")
 		case made != fetches:
-			return "", failure{fmt.Errorf("%s, want %d", detail, fetches), "the cached token was not used: it may have expired or been renewed in between; run the smoke test again"}
+			return "", cli.Advise(fmt.Errorf("%s, want %d", detail, fetches), "the cached token was not used: it may have expired or been renewed in between; run the smoke test again")
 		}
 		return detail, nil
 	})
@@ -217,7 +217,7 @@ func (s *smoker) environment() error {
 			src, err = authsec.NewSource(cfg)
 		}
 		if err != nil {
-			return "", failure{err, "correct the environment as named above"}
+			return "", cli.Advise(err, "correct the environment as named above")
 		}
 		s.report.Server = cfg.BaseURL
 		return fmt.Sprintf("agent %s at %s", s.clientID, cfg.BaseURL), nil
@@ -231,10 +231,10 @@ func (s *smoker) environment() error {
 	err = s.step("cache", func() (string, error) {
 		before := src.Stats().Fetches
 		if _, err := src.TokenContext(s.ctx); err != nil {
-			return "", failure{err, advice(err)}
+			return "", err
 		}
 		if made := src.Stats().Fetches - before; made != 0 {
-			return "", failure{fmt.Errorf("the token again; fetches: %d, want 0", made), "the cached token was not used: it may be about to expire; run the smoke test again"}
+			return "", cli.Advise(fmt.Errorf("the token again; fetches: %d, want 0", made), "the cached token was not used: it may be about to expire; run the smoke test again")
 		}
 		return "the token again; fetches: 0", nil
 	})
@@ -291,25 +291,4 @@ func (s *smoker) embedded() error {
 		}
 		return "an agent without a delegation fails, as it should: " + err.Error(), nil
 	})
-}
-
-// advice returns one line about what to do about an error.
-func advice(err error) string {
-	switch {
-	case errors.Is(err, context.Canceled):
-		return "the run was interrupted: run it again"
-	case errors.Is(err, authsec.ErrNotDelegated):
-		return "ask an admin to delegate to this agent (AuthSec console, Trust Delegation); check AUTHSEC_AGENT_CLIENT_ID"
-	case errors.Is(err, authsec.ErrUnauthorized):
-		return "set AUTHSEC_API_TOKEN or AUTHSEC_API_TOKEN_FILE to a credential that this server accepts"
-	case errors.Is(err, authsec.ErrInvalidClientID):
-		return "set AUTHSEC_AGENT_CLIENT_ID to the client ID from the agent's page in the AuthSec console"
-	case errors.Is(err, authsec.ErrRateLimited):
-		return "wait two minutes and run it again; all agents behind one IP address share the server's limit"
-	case errors.Is(err, authsec.ErrInsecureURL):
-		return "use https in DOWNSTREAM_URL, or list its host in AUTHSEC_HOSTS with http:// before it"
-	case errors.Is(err, authsec.ErrInvalidResponse):
-		return "check that AUTHSEC_BASE_URL is the AuthSec server's root"
-	}
-	return "check that the servers of AUTHSEC_BASE_URL and DOWNSTREAM_URL can be reached from here"
 }

@@ -24,7 +24,7 @@ func environ(t *testing.T, set map[string]string) {
 func smokeJSON(t *testing.T) (code int, got report, out string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code = run(t.Context(), []string{"smoke", "-json"}, &stdout, &stderr)
+	code = run(t.Context(), []string{"smoke", "--json"}, &stdout, &stderr)
 	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
 		t.Fatalf("output is no JSON: %v\n%s", err, stdout.String())
 	}

@@ -7,85 +7,134 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/cli"
 	"github.com/authsec-go/authsec/dircache"
+	"github.com/spf13/cobra"
 	"golang.org/x/oauth2"
 )
 
-// tokenTimeout limits a whole run of token.
+// tokenTimeout limits a whole run of token or header.
 const tokenTimeout = time.Minute
 
-// tokenReport is what token -json prints.
+// tokenReport is what token --json prints.
 type tokenReport struct {
 	Token     string          `json:"token"`
 	ExpiresAt time.Time       `json:"expires_at"`
 	Claims    json.RawMessage `json:"claims"` // not verified; null if the token is not a JWT
 }
 
-func token(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("authsec token", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	asJSON := flags.Bool("json", false, "print one JSON object with the token, its expiry and its claims")
-	renew := flags.Bool("renew", false, "ask the server now, whatever is cached: after a new delegation, or if an API rejected the token")
-	useCache := flags.Bool("cache", true, cacheUsage)
-	flags.Usage = func() {
-		fmt.Fprint(stderr, "usage: authsec token [-json] [-renew] [-cache=false]\n\nPrints the agent's token. It is a secret.\n\n"+whereCached()+"\n")
-		flags.PrintDefaults()
+// tokenFlags are the flags of the commands that print the token.
+type tokenFlags struct{ refresh, cache bool }
+
+func newTokenFlags(cmd *cobra.Command) *tokenFlags {
+	f := new(tokenFlags)
+	cmd.Flags().BoolVar(&f.refresh, "refresh", false, "ask the server now, whatever is cached: after a new delegation, or if an API rejected the token")
+	cmd.Flags().BoolVar(&f.cache, "cache", true, cacheUsage)
+	return f
+}
+
+func tokenCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "token",
+		Short: "Print the token, and keep it for later runs",
+		Long: "Prints the agent's token. It is a secret. For curl, use authsec header: what stands\n" +
+			"on a command line can be read by other users of the machine.\n\n" + whereCached(),
+		Example: `  authsec token > "$FILE"`,
 	}
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		return 2
+	asJSON := cmd.Flags().Bool("json", false, "print one JSON object with the token, its expiry and its claims")
+	f := newTokenFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		t, err := f.token(cmd)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd, tokenReport{t.AccessToken, t.Expiry, payload(t.AccessToken)})
+		}
+		return printLine(cmd, t.AccessToken)
 	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "authsec token: unexpected argument %q\n", flags.Arg(0))
-		return 2
+	return cmd
+}
+
+func headerCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "header",
+		Short: "Print the token as a header, for curl -H @-",
+		Long: "Prints the agent's token as a header: Authorization: Bearer and the token. It is a\n" +
+			"secret. curl reads it from a pipe, so that it stands on no command line.\n\n" + whereCached(),
+		Example: `  authsec header | curl -H @- https://api.example.com/v1/customers`,
 	}
+	f := newTokenFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		t, err := f.token(cmd)
+		if err != nil {
+			return err
+		}
+		return printLine(cmd, "Authorization: Bearer "+t.AccessToken)
+	}
+	return cmd
+}
+
+// token returns the token that a command then prints.
+func (f *tokenFlags) token(cmd *cobra.Command) (*oauth2.Token, error) {
 	var cache *dircache.Cache
 	src, cfg, err := sourceFromEnv(nil, func(cfg *authsec.Config) {
-		if *useCache {
-			cache = useUserCache(cfg, "token", stderr)
+		if f.cache {
+			cache = useUserCache(cfg, cmd)
 		}
 	})
 	if err != nil {
-		return fail(stderr, "token", err, "correct the environment as named above")
+		return nil, wrongEnvironment(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
+	ctx, cancel := context.WithTimeout(cmd.Context(), tokenTimeout)
 	defer cancel()
 	var t *oauth2.Token
-	if *renew {
+	if f.refresh {
 		t, err = src.Refresh(ctx)
 	} else {
 		t, err = impatient{src}.TokenContext(ctx)
 	}
 	if err != nil {
-		return fail(stderr, "token", err, advice(err))
+		return nil, cli.Advise(err, advice(err))
 	}
 	t = renewLate(ctx, cache, src, cfg, t)
-	notCached(src.Stats().Cache.LastError, "token", stderr)
-	if isTerminal(stdout) {
-		fmt.Fprintln(stderr, "authsec token: standard output is a terminal, and this token is a secret: whoever sees it can use and prolong it")
+	notCached(src.Stats().Cache.LastError, cmd)
+	if cli.IsTerminal(cmd.OutOrStdout()) {
+		say(cmd, "standard output is a terminal, and this token is a secret: whoever sees it can use and prolong it")
 	}
-	if !*asJSON {
-		_, err = fmt.Fprintln(stdout, t.AccessToken)
-	} else {
-		enc := json.NewEncoder(stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(tokenReport{t.AccessToken, t.Expiry, payload(t.AccessToken)})
+	return t, nil
+}
+
+// say writes a line on standard error that is no failure.
+func say(cmd *cobra.Command, format string, args ...any) {
+	fmt.Fprintf(cmd.ErrOrStderr(), cmd.CommandPath()+": "+format+"\n", args...)
+}
+
+// printLine writes a command's result.
+func printLine(cmd *cobra.Command, line string) error {
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), line)
+	return unwritten(err)
+}
+
+// printJSON writes a command's result as one JSON object.
+func printJSON(cmd *cobra.Command, result any) error {
+	enc := json.NewEncoder(cmd.OutOrStdout())
+	enc.SetIndent("", "  ")
+	return unwritten(enc.Encode(result))
+}
+
+// unwritten adds advice to the error of a result that was not written.
+func unwritten(err error) error {
+	if err == nil {
+		return nil
 	}
-	if err != nil {
-		return fail(stderr, "token", err, "check that standard output can be written to")
-	}
-	return 0
+	return cli.Advise(err, "check that standard output can be written to")
 }
 
 // impatient is a Source whose calls fail at once after a 429. A Source waits until
@@ -125,14 +174,4 @@ func payload(jwt string) json.RawMessage {
 		return nil
 	}
 	return claims
-}
-
-// isTerminal reports whether w is a terminal or a similar device.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -7,7 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -32,8 +32,8 @@ func TestTokenPrintsTheTokenAlone(t *testing.T) {
 func TestTokenPrintsJSONWithExpiryAndClaims(t *testing.T) {
 	_, want := agent(t)
 	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), []string{"token", "-json"}, &stdout, &stderr); code != 0 {
-		t.Fatalf("token -json = %d, want 0: %s", code, stderr.String())
+	if code := run(t.Context(), []string{"token", "--json"}, &stdout, &stderr); code != 0 {
+		t.Fatalf("token --json = %d, want 0: %s", code, stderr.String())
 	}
 	var got struct {
 		Token     string
@@ -57,35 +57,37 @@ func TestTokenPrintsJSONWithExpiryAndClaims(t *testing.T) {
 	}
 }
 
-// The null device is a character device, as a terminal is.
-func TestTokenWarnsOnATerminal(t *testing.T) {
-	_, token := agent(t)
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
+func TestHeaderPrintsWhatCurlReads(t *testing.T) {
+	srv, api, token := fetchServer(t, echo)
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"header"}, &stdout, &stderr); code != 0 || stderr.Len() > 0 {
+		t.Fatalf("header = %d, %q, want 0 and nothing on standard error", code, stderr.String())
 	}
-	defer null.Close()
-	file, err := os.Create(t.TempDir() + "/token")
-	if err != nil {
-		t.Fatal(err)
+	if stdout.String() != "Authorization: Bearer "+token+"\n" {
+		t.Errorf("header printed %d bytes, want the header alone", stdout.Len())
 	}
-	defer file.Close()
+	second := srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
 	for _, tc := range []struct {
-		stdout *os.File
-		warns  bool
-	}{{null, true}, {file, false}} {
-		var stderr bytes.Buffer
-		if code := run(t.Context(), []string{"token"}, tc.stdout, &stderr); code != 0 {
-			t.Errorf("token = %d, want 0", code)
+		args []string
+		want string
+	}{{nil, token}, {[]string{"--refresh"}, second}, {nil, second}} {
+		stdout.Reset()
+		if run(t.Context(), append([]string{"header"}, tc.args...), &stdout, &stderr); stdout.String() != "Authorization: Bearer "+tc.want+"\n" {
+			t.Errorf("header %q printed another token", tc.args)
 		}
-		if got := strings.Contains(stderr.String(), "is a secret"); got != tc.warns {
-			t.Errorf("token to %s: warned %v, want %v", tc.stdout.Name(), got, tc.warns)
-		}
-		noSecrets(t, "standard error", stderr.String(), token)
+	}
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip("curl is not installed")
+	}
+	cmd := exec.CommandContext(t.Context(), curl, "--silent", "--fail", "--max-time", "20", "-H", "@-", "--data", "hello", api.URL)
+	cmd.Stdin = &stdout
+	if got, err := cmd.Output(); err != nil || string(got) != "hello" {
+		t.Errorf("curl -H @- printed %q, %v, want the echo of a protected API", got, err)
 	}
 }
 
-func TestTokenFailsInOneLineThatSaysWhatToDo(t *testing.T) {
+func TestTokenFailsWithALineThatSaysWhatToDo(t *testing.T) {
 	srv, token := agent(t)
 	const undelegated = "0b5e9c34-6f0e-4b7c-8c1d-2f3a4b5c6d7e"
 	srv.Register(undelegated)
@@ -95,7 +97,7 @@ func TestTokenFailsInOneLineThatSaysWhatToDo(t *testing.T) {
 		{"not set", "", "correct the environment"},
 	} {
 		environ(t, map[string]string{"AUTHSEC_BASE_URL": srv.URL, "AUTHSEC_AGENT_CLIENT_ID": tc.id})
-		code, line := failsInOneLine(t, "token")
+		code, line := fails(t, "token")
 		if code != 1 || !strings.Contains(line, tc.want) {
 			t.Errorf("%s: token = %d, %q, want 1 and %q", tc.name, code, line, tc.want)
 		}
@@ -105,7 +107,7 @@ func TestTokenFailsInOneLineThatSaysWhatToDo(t *testing.T) {
 		noSecrets(t, tc.name, line, token)
 	}
 	environ(t, nil)
-	if code, line := failsInOneLine(t, "token"); code != 1 {
+	if code, line := fails(t, "token"); code != 1 {
 		t.Errorf("with no environment: token = %d, %q, want 1", code, line)
 	}
 	var stdout, stderr bytes.Buffer
@@ -118,10 +120,10 @@ func TestTokenFailsInOneLineThatSaysWhatToDo(t *testing.T) {
 func TestCommandsDoNotWaitOutARateLimit(t *testing.T) {
 	srv, api, _ := fetchServer(t, echo)
 	srv.Fail(authsectest.Answer(http.StatusTooManyRequests, `{"error":"Rate limit exceeded"}`, "Retry-After", "15"))
-	for _, args := range [][]string{{"token"}, {"token", "-renew"}, {"fetch", api.URL}} {
+	for _, args := range [][]string{{"token"}, {"token", "--refresh"}, {"fetch", api.URL}} {
 		home(t)
 		began := time.Now()
-		code, line := failsInOneLine(t, args...)
+		code, line := fails(t, args...)
 		if took := time.Since(began); code != 1 || took > 10*time.Second || !strings.Contains(line, "To do: wait") {
 			t.Errorf("%q = %d after %v, %q, want 1 at once, with advice to wait", args, code, took, line)
 		}

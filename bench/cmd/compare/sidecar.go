@@ -135,7 +135,7 @@ func startSidecar(authsecURL, upstream string) (url string, stop func(), err err
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", nil, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	cmd := exec.Command(binary, "proxy", "-listen", "127.0.0.1:0", "-health", "", "-upstream", upstream)
+	cmd := exec.Command(binary, "proxy", "--listen", "127.0.0.1:0", "--health", "", "--upstream", upstream)
 	cmd.Env = append(os.Environ(), "AUTHSEC_BASE_URL="+authsecURL, "AUTHSEC_AGENT_CLIENT_ID="+authsectest.ClientID)
 	log, err := cmd.StderrPipe()
 	if err != nil {
