@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -66,7 +67,9 @@ func startingWith(text, prefix string) (found []string) {
 // environment is what a POSIX shell makes of the export lines.
 func environment(t *testing.T, text string) map[string]string {
 	t.Helper()
-	out, err := exec.Command("sh", "-c", strings.Join(startingWith(text, "export "), "\n")+"\nenv").Output()
+	shell := exec.Command("sh", "-c", strings.Join(startingWith(text, "export "), "\n")+"\nenv")
+	shell.Env = []string{"PATH=" + os.Getenv("PATH")} // none of this process's variables
+	out, err := shell.Output()
 	if err != nil {
 		t.Skipf("no shell: %v", err)
 	}
