@@ -69,6 +69,8 @@ func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	x.pass(r)
+	// net/http still writes the end of the answer, perhaps after a long pause.
+	x.extend()
 	if whole = true; x.status == 0 { // net/http would send a 200, and keep the connection
 		panic(http.ErrAbortHandler)
 	}
@@ -174,7 +176,13 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// Unwrap returns the writer that http.ResponseController flushes.
+// FlushError sends what was written, perhaps after a long pause.
+func (x *exchange) FlushError() error {
+	x.extend()
+	return http.NewResponseController(x.ResponseWriter).Flush()
+}
+
+// Unwrap returns the writer for http.ResponseController.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 // refuse answers with a problem. after is when to try again; 0: unknown.

@@ -139,6 +139,33 @@ func TestAProgramMayPauseOnceTheAnswerHasBegun(t *testing.T) {
 	})
 }
 
+// An answer of unknown length may be silent for long before it ends.
+func TestAnAnswerMayPauseBeforeItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ln := pipedSidecar(t)
+		s.handler.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+			pr, pw := io.Pipe()
+			go func() {
+				io.WriteString(pw, "data: 1\n\n")
+				time.Sleep(2 * writeTimeout)
+				pw.Close()
+			}()
+			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: pr, ContentLength: -1, Request: req}, nil
+		})
+		conn := ln.dial()
+		defer conn.Close()
+		go io.WriteString(conn, "GET /v1/events HTTP/1.1\r\nHost: example.com\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != "data: 1\n\n" {
+			t.Errorf("got %q, %v, want the whole answer", got, err)
+		}
+		s.server.Close()
+	})
+}
+
 // pipedSidecar is a proxy on pipes, whose upstream echoes each line of a body.
 func pipedSidecar(t *testing.T) (*sidecar, *pipes) {
 	t.Helper()

@@ -67,13 +67,20 @@ func whoami(ctx context.Context) (*identity, error) {
 		expiry = d.ExpiresAt
 	}
 	hide := hider(d.ClientID)
+	hideAll := func(list []string) []string {
+		shown := make([]string, len(list))
+		for i, text := range list {
+			shown[i] = hide(text)
+		}
+		return shown
+	}
 	return &identity{
 		Server:      cfg.BaseURL,
 		SPIFFEID:    hide(d.SPIFFEID),
 		ClientID:    hide(d.ClientID),
-		TenantID:    d.TenantID,
-		Permissions: d.Permissions,
-		Audience:    d.Audience,
+		TenantID:    hide(d.TenantID),
+		Permissions: hideAll(d.Permissions),
+		Audience:    hideAll(d.Audience),
 		DelegatedAt: d.UpdatedAt,
 		ExpiresAt:   expiry.UTC(),
 	}, nil

@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	headerTimeout = 10 * time.Second // for a request's header
-	idleTimeout   = 2 * time.Minute  // for a connection without requests
-	shutdownTime  = 2 * time.Second  // for answers under way when the command ends
+	headerTimeout = 10 * time.Second        // for a request's header
+	idleTimeout   = 2 * time.Minute         // for a connection without requests
+	shutdownTime  = 1500 * time.Millisecond // for answers under way when the command ends
 )
 
 // site is a handler and where it is served.

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -261,7 +262,7 @@ func (x *exchange) refused(ctx context.Context, resp *http.Response, body []byte
 
 // statusError is what a host is told about an answer that is no success.
 func (b *bridge) statusError(ctx context.Context, resp *http.Response) *rpcError {
-	status := strings.TrimSpace(resp.Status)
+	status := statusText(resp.StatusCode) // not the server's own words, which may hold the token
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized:
 		if _, err := b.source.TokenContext(ctx); err != nil && ctx.Err() == nil {
@@ -276,4 +277,8 @@ func (b *bridge) statusError(ctx context.Context, resp *http.Response) *rpcError
 		return failure(codeUnavailable, "redirect", "The MCP server at %s redirects elsewhere (%s), and that is not followed with the token. Tell the user to give authsec mcp connect the final URL.", b.host, status)
 	}
 	return failure(codeUnavailable, "not_mcp", "There is no MCP server that speaks streamable HTTP at this URL on %s (%s). Tell the user to check the URL that authsec mcp connect was given.", b.host, status)
+}
+
+func statusText(code int) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
 }

@@ -214,11 +214,12 @@ func (s *stdio) Write(ctx context.Context, msg jsonrpc.Message) error {
 	}
 	s.mu.Lock()
 	c := s.calls[key(resp.ID)]
+	cancelled := c != nil && c.cancelled
 	s.mu.Unlock()
 	switch {
 	case c == nil:
 		return s.out.write(data)
-	case c.cancelled:
+	case cancelled:
 		data = nil
 	case c.group == nil:
 		err = s.out.write(data)

@@ -85,7 +85,7 @@ func (b *bridge) open(ctx context.Context, s session, last string) (*http.Respon
 	case code == http.StatusNotFound && s.id != "":
 		err = errSessionEnd
 	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusTooManyRequests || code >= 500:
-		err = errors.New("the server answered " + resp.Status)
+		err = errors.New("the server answered " + statusText(resp.StatusCode))
 	default:
 		err = errNoSSE
 	}
