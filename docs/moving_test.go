@@ -330,3 +330,10 @@ func TestMovedError(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// answer is a transport that answers with a status.
+type answer func(*http.Request) int
+
+func (a answer) RoundTrip(req *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: a(req), Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+}

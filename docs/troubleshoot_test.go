@@ -194,7 +194,7 @@ func literal(e ast.Expr) (text string, ok bool) {
 
 var speaking = []string{
 	"", "internal/flight", "internal/hosts", "internal/replay", "internal/share", "internal/urlpath", "internal/wire", "verify", "fetchtool",
-	"cmd/authsec", "cmd/authsec/internal/cli", "cmd/authsec/internal/dev", "cmd/authsec/internal/mcp",
+	"cmd/authsec", "cmd/authsec/internal/cli", "cmd/authsec/internal/dev", "cmd/authsec/internal/loopback", "cmd/authsec/internal/mcp",
 }
 
 // noToken begins the errors in the page's section "Getting a token".
