@@ -39,7 +39,7 @@ type grant struct {
 	life       time.Duration // from received on
 	notAfter   time.Time     // its expiry on the server's clock; zero: the server named only a lifetime
 	asked      time.Time     // when the request was sent, on the server's clock
-	shared     bool          // another process got it
+	shared     bool          // it is from the cache
 }
 
 func (g *grant) id() lifecycle.ID { return lifecycle.NewID(g.token.AccessToken) }

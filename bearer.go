@@ -17,7 +17,7 @@ import (
 type bearer struct {
 	value string        // of the Authorization header
 	text  string        // the access token
-	token *oauth2.Token // from a foreign source; nil: from a *Source
+	token *oauth2.Token // from a source that is not ours; nil: from a *Source
 }
 
 // token gets the token for a request.
@@ -49,7 +49,7 @@ func (p *prepared) renew(ctx context.Context, rejected bearer, host string) (bea
 	return bearer{value: *c.bearer, text: c.token.AccessToken}, nil
 }
 
-// call calls a foreign source, which may hang, panic or end its goroutine.
+// call calls a source that is not ours. It may hang, panic or end its goroutine.
 func (p *prepared) call(ctx context.Context, method func(context.Context) (*oauth2.Token, error)) (bearer, error) {
 	if ctx.Err() != nil {
 		return bearer{}, contextError(ctx, "waiting for a token")

@@ -25,8 +25,8 @@ func NewClient(cfg Config) (*http.Client, error) {
 }
 
 // NewTransport returns a [Transport] over a new [Source], with cfg's Hosts and
-// Logger. Its Base is a copy of [http.DefaultTransport] that all of them share, and
-// that closes an HTTP/2 connection which does not answer for 9 s. cfg's HTTPClient and
+// Logger. Its Base is a copy of [http.DefaultTransport] that all such Transports
+// share. It closes an HTTP/2 connection that has not answered for 9 s. cfg's HTTPClient and
 // Retry apply to the AuthSec server only. The caller may set the Transport's other
 // fields before the first request. NewTransport makes no request. Its error joins all
 // faults of cfg.

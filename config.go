@@ -68,8 +68,8 @@ type Config struct {
 
 	// RenewBefore is the renewal window: how long before its expiry a token may be
 	// renewed. It is capped at the token's lifetime. The first attempt is due at a
-	// random time in the first half of the window, the next ones after a tenth of
-	// the window or 1 s, whichever is longer, with ±50 % jitter. 0: a fifth of the
+	// random time in the first half of the window. Each next one follows after a tenth
+	// of the window or 1 s, whichever is longer, with ±50 % jitter. 0: a fifth of the
 	// lifetime, at most 5 minutes.
 	RenewBefore time.Duration
 

@@ -74,8 +74,8 @@ func (d *Delegation) Claims() (*Claims, error) {
 	return c, nil
 }
 
-// newDelegation returns the Delegation of a token response, whose token has these
-// claims and expires at expiry.
+// newDelegation returns the Delegation of a token response. Its token has these claims
+// and expires at expiry.
 func newDelegation(r *wire.TokenResponse, c *Claims, clientID string, expiry time.Time, verified bool) *Delegation {
 	token := r.Token // so that the Delegation does not keep all of r
 	d := &Delegation{
@@ -148,7 +148,7 @@ type Claims struct {
 	// anybody may have written these claims.
 	Verified bool `json:"-"`
 
-	agent string // the client ID, which String shortens also where it is no claim
+	agent string // the client ID; String shortens it, even if no claim has it
 }
 
 // newClaims reads claims. It ignores a claim of a wrong type.

@@ -51,13 +51,13 @@
 //
 // Each fetch goes through an [oauth2.ReuseTokenSource]. After a step of the local
 // wall clock, the ReuseTokenSource decides whether to keep the token in service
-// without a request. It does not serve calls, because it holds its mutex during a
+// without a request. Calls do not go through it, because it holds its mutex during a
 // fetch, cannot drop a rejected token and cannot renew a token ahead of its expiry.
 //
 // A retryablehttp.Client makes the attempts of a fetch and waits between them. A
 // Transport uses only retryablehttp's classification of errors and its backoff. A
 // retryablehttp.Client reads request bodies into memory, follows redirects and may
-// replace the last response by an error. An http.RoundTripper must not do these.
+// replace the last response by an error. An http.RoundTripper must do none of these.
 package authsec
 
 // version is this module's version, for the User-Agent of requests to the endpoint.

@@ -20,8 +20,8 @@ import (
 // causes.
 var (
 	// ErrNotDelegated means that the agent has no delegation, or that its delegation
-	// has ended. An admin must delegate to it. It is AuthSec's own 404, also for an
-	// unknown client ID, or its 410.
+	// has ended. An admin must delegate to it. It is AuthSec's own 404, which it also
+	// answers for an unknown client ID, or AuthSec's 410.
 	ErrNotDelegated = errors.New("authsec: not delegated")
 
 	// ErrDelegationExpired means that the agent's delegation has expired: the server's
@@ -175,7 +175,7 @@ func (c fetchCause) Is(target error) bool {
 
 func (c fetchCause) As(target any) bool {
 	switch target.(type) {
-	case **oauth2.RetrieveError, **Error: // the Credential's: callers would take it for this failure
+	case **oauth2.RetrieveError, **Error: // the Credential's: callers would mistake it for this failure
 		return false
 	}
 	return errors.As(c.err, target)

@@ -19,7 +19,7 @@ const (
 	delegateAgain = "an admin must delegate to it again, in the AuthSec console or by POST /authsec/uflow/admin/agents/:id/delegate-token"
 )
 
-// failure returns the Error for an answer other than 200. It shows none of secrets.
+// failure returns the Error for an answer other than 200. It does not show the secrets.
 func (s *server) failure(f wire.Failure, secrets ...string) *Error {
 	show := shower(s.clientID, append(secrets, f.Echo)...)
 	message, details := show(f.Message), show(f.Details)

@@ -39,12 +39,12 @@ type query struct {
 	cause    lifecycle.ID  // the token whose rejection caused the fetch; zero: none did
 	refresh  bool          // Refresh caused the fetch
 	within   time.Duration // an answer to another process may be this much older than the fetch
-	hold     time.Duration // how long this process caches a failure, unless it ends the token
+	hold     time.Duration // how long this process caches a failure, unless the failure ends the token
 }
 
 // fetched is the result of a fetch.
 type fetched struct {
-	kept         bool          // the token in service is good by the wall clock: nothing was asked
+	kept         bool          // the token in service is good by the wall clock, and the fetcher was not called
 	grant        *grant        // usable, if err is nil
 	expired      *grant        // with err: an expired token that the server returned
 	err          *Error        // nil: there is a grant, or kept is true
@@ -53,10 +53,10 @@ type fetched struct {
 	hold         time.Duration // how long another process caches this failure; 0: this process got it
 }
 
-// fetchThrough gets a token through an oauth2.ReuseTokenSource. That keeps hand, which
-// may be nil, if by the local wall clock hand has more than early left; otherwise it
-// calls f. Each fetch has its own ReuseTokenSource, because it holds its mutex while f
-// runs, and f may never return.
+// fetchThrough gets a token through an oauth2.ReuseTokenSource. This keeps the token
+// hand, which may be nil, if hand has more than early left by the local wall clock.
+// Otherwise it calls f. Each fetch has its own ReuseTokenSource, because that holds its
+// mutex while f runs, and f may never return.
 func fetchThrough(ctx context.Context, hand *oauth2.Token, early time.Duration, f fetcher, q query) fetched {
 	out := fetched{kept: true}
 	reuse := oauth2.ReuseTokenSourceWithExpiry(hand, tokenFunc(func() (*oauth2.Token, error) {

@@ -99,7 +99,7 @@ type loss struct {
 // cause is equal for failures with the same reason.
 type cause struct {
 	status  int
-	message string // the server's; without an answer the reason, less what differs from time to time
+	message string // the server's; without an answer the reason, without digits: these differ each time
 	timeout bool
 }
 

@@ -29,14 +29,16 @@ func (s *Source) note(c *call) {
 }
 
 // mayFetch reports whether the budget of the API that rejected a token allows a fetch.
-// Each decision asks anew: another call may have spent it while c waited. mu is held.
+// It is called before each decision, because another call may spend the budget while c
+// waits. mu is held.
 func (s *Source) mayFetch(now lifecycle.Moment, c call) bool {
 	return c.Rejected != noID && s.budgets[s.budgetOf(now, c.budget())].Allows(now) &&
 		(!c.Widen || s.budgets[s.budgetOf(now, c.host)].Allows(now))
 }
 
-// budget is the key of the budget that a call may spend. Renewals for wider
-// permissions stay within the API's budget, and leave it to its rejections.
+// budget is the key of the budget that a call may spend. A renewal for wider
+// permissions spends a budget of its own. It needs the API's budget to allow a fetch,
+// but does not spend it.
 func (c call) budget() string {
 	if c.Widen {
 		return "scope " + c.host
@@ -44,7 +46,7 @@ func (c call) budget() string {
 	return c.host
 }
 
-// budgetOf returns the key of host's budget; "": of the shared one. mu is held.
+// budgetOf returns the key of host's budget, or "" for the shared one. mu is held.
 func (s *Source) budgetOf(now lifecycle.Moment, host string) string {
 	if s.budgets == nil {
 		s.budgets = map[string]lifecycle.Budget{}

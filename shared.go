@@ -33,8 +33,8 @@ type shared struct {
 	mu      sync.Mutex      // guards what follows; held for a few instructions only
 	known   time.Time       // when the latest answer in use was asked for, on the server's clock; zero: none
 	updated time.Time       // updated_at of the latest token response in use
-	ahead   time.Duration   // how far the server's clock is ahead of the local one, as far as is known
-	failing map[string]bool // by use of the cache: its failure was logged
+	ahead   time.Duration   // an estimate of how far the server's clock is ahead of the local one
+	failing map[string]bool // by use of the cache, such as "get": whether its failure was logged
 	stats   CacheStats
 	records []record // to be logged when the fetch has landed
 }
@@ -130,8 +130,8 @@ func (s *shared) statsNow() CacheStats {
 	return s.stats
 }
 
-// serverNow returns the time on the server's clock: own without the entry, now with
-// it. An entry from the future shows that the local clock is behind.
+// serverNow returns two estimates of the time on the server's clock. own does not use
+// the entry, now does. An entry from the future shows that the local clock is behind.
 func (s *shared) serverNow(e share.Entry) (own, now time.Time) {
 	local := time.Now().Round(0)
 	s.mu.Lock()
@@ -203,8 +203,8 @@ func (s *shared) concernsAll(status int) bool {
 }
 
 // failureOfAnother returns the result of a fetch for a failure that another process
-// got some time ago. Its waits are up to 1 s longer than the other process's, at
-// random, so that not all processes ask at once.
+// got this long ago. Its waits are longer than the other process's, by a random time
+// up to 1 s, so that not all processes ask at once.
 func (s *shared) failureOfAnother(f *share.Failure, ago time.Duration) fetched {
 	body, _ := json.Marshal(map[string]string{"error": f.Message, "details": f.Details})
 	reply := &wire.Reply{Status: f.Status, Body: body, Header: http.Header{"X-Request-Id": {f.RequestID}}}
@@ -267,7 +267,7 @@ func (s *shared) store(ctx context.Context, q query, out fetched) {
 }
 
 // used counts failed uses of the cache, and entries that can't be used. It runs within
-// a fetch: what it has to say is logged when the fetch has landed.
+// a fetch, and its records are logged when the fetch has landed.
 func (s *shared) used(op, fault string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

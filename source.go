@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// A fetch is abandoned if it outlasts its time-out, because code in it that is not
-	// ours does not return. While maxAbandoned fetches still run, one more is started only every
-	// abandonedEvery: at most 144 goroutines a day.
+	// A fetch is abandoned if it outlasts its time-out: code in it that is not ours does
+	// not return. While maxAbandoned such fetches still run, one more is started only
+	// every abandonedEvery: at most 144 goroutines a day.
 	maxAbandoned   = 4
 	abandonedEvery = 10 * time.Minute
 )
 
-// contextSource is a TokenSource that waits no longer than a context.
+// contextSource is a TokenSource whose wait ends with a context.
 type contextSource interface {
 	TokenContext(context.Context) (*oauth2.Token, error)
 }
@@ -53,10 +53,10 @@ type renewer interface {
 // The server's clock, as the Date of its answer shows it, decides how long a token
 // lives. From then on the monotonic clock counts, so a local clock that is wrong or
 // steps does no harm. For a token from [Config.Cache], the local clock decides its
-// age until this process has asked the server. If the machine may have slept past
-// the token's expiry, calls wait for a fetch, and get the token only if that fails
-// without proof that the token has ended. Calls that follow each other closely notice
-// it within 10 ms.
+// age until this process has asked the server. If the machine may have been suspended
+// until after the token's expiry, calls wait for a fetch. They get the token only if
+// the fetch fails without proof that the token has ended. Calls compare the clocks at
+// most every 10 ms, so they may notice a suspend that much later.
 type Source struct {
 	fetcher     fetcher
 	server      *server // asked by fetcher, or fetcher itself
@@ -70,7 +70,7 @@ type Source struct {
 	state
 }
 
-// served is the token in service, ready for requests. It is immutable but for compared.
+// served is the token in service, ready for requests. Only compared changes.
 type served struct {
 	lifecycle.Token
 	*grant
@@ -78,8 +78,8 @@ type served struct {
 }
 
 // compareEvery is how often requests compare the wall clock with the monotonic clock.
-// Reading both takes twice as long, and that is most of the time of a call. For so long
-// after a suspend, a request may still get a token that has expired meanwhile.
+// Reading both takes twice as long, and that is most of the time of a call. So for this
+// long after a suspend, a request may get an expired token.
 const compareEvery = 10 * time.Millisecond
 
 // fresh reports whether the token may be served without any other action.
@@ -128,15 +128,15 @@ func NewSource(cfg Config) (*Source, error) {
 // [CacheConfig.Timeout] and 1 s. A failure to get a token is an [*Error].
 //
 // The token is the caller's own copy. Its Expiry is on the local clock. Its Extra
-// method returns the fields of the token response. Callers share the lists among these
-// and must not change them.
+// method returns the fields of the token response. Callers share the lists in these
+// fields and must not change them.
 func (s *Source) Token() (*oauth2.Token, error) {
 	return s.TokenContext(context.Background())
 }
 
-// TokenContext is like [Source.Token], but waits no longer than ctx. With a deadline,
-// it may wait out a rate limit. A fetch goes on if its callers leave. It has the
-// values of the context that started it, such as a trace.
+// TokenContext is like [Source.Token], but its wait ends with ctx. If ctx has a
+// deadline, it may wait out a rate limit. A fetch goes on after its callers leave. The
+// fetch has the values of the context that started it, such as a trace.
 func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	c, err := s.get(ctx)
 	if err != nil {
@@ -160,7 +160,7 @@ func (s *Source) Delegation(ctx context.Context) (*Delegation, error) {
 // If another token is in service already, Renew returns that token at once. Otherwise
 // it asks the server, with one fetch for all callers. Meanwhile all other calls get
 // the rejected token, because other APIs may still accept it. If the server returns
-// the same token again, so does Renew. If the fetch fails, Renew returns the error,
+// the same token again, Renew returns it. If the fetch fails, Renew returns the error,
 // and the token stays in service, unless the server says that the agent has no
 // delegation (its 410, or its 404 "No active delegation token found"). If no token is
 // in service, Renew is like [Source.TokenContext], but does not wait out a rate limit.
@@ -188,7 +188,7 @@ func (s *Source) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Tok
 // Refresh asks the server now, even if a token or a failure is cached or the server
 // is rate limited, and returns the token in service after that. Call it after an
 // admin has delegated. All callers together cause at most one fetch a second; in between,
-// Refresh is like [Source.TokenContext], but does not wait out a rate limit. If the
+// Refresh is like [Source.TokenContext], but it does not wait out a rate limit. If the
 // fetch fails, Refresh returns the error, and a good token stays in service. Like
 // [Source.Renew], it may wait twice as long as [Source.Token].
 func (s *Source) Refresh(ctx context.Context) (*oauth2.Token, error) {

@@ -89,14 +89,14 @@ func (s *Source) await(ctx context.Context, c call) (*served, error) {
 		}
 		l, err := t.flight.Wait(ctx)
 		if t.started && err == nil {
-			t.flight.Settle(ctx) // what the fetch led to is logged before this call returns; others do not wait for that
+			t.flight.Settle(ctx) // the fetch's records are logged before this call returns; other calls do not wait for that
 		}
 		switch {
 		case errors.Is(err, flight.ErrCycle):
 			return nil, errors.New("authsec: Config.HTTPClient or Config.Credential waits for this Source, which waits for it")
 		case err != nil && ctx.Err() != nil:
 			return nil, contextError(ctx, "waiting for a token")
-		case err != nil || !c.Answers(l.fetch, l.id()): // err: it is not known what the fetch led to
+		case err != nil || !c.Answers(l.fetch, l.id()): // err: the result of the fetch is unknown
 		case l.err == nil && (l.served == nil || !l.served.Good(s.now())):
 			return nil, newError(s.server.agent, "the new token expired before it could be used", ErrInvalidResponse)
 		case l.err == nil:
@@ -258,7 +258,7 @@ func (s *Source) result(out fetched) lifecycle.Result {
 }
 
 // broken returns the Error of a fetch that did not return in time, panicked or ended
-// its goroutine. Code that is not ours causes these.
+// its goroutine. Code that is not ours causes all three.
 func (s *Source) broken(err error) *Error {
 	const blame = "Config.Credential, Config.HTTPClient or Config.Keyfunc"
 	var reason string

@@ -24,7 +24,7 @@ type Stats struct {
 // CacheStats has the counters of a [Source]'s uses of its [Cache].
 type CacheStats struct {
 	Hits      uint64 // fetches that got a token or a failure from the cache, and did not ask the server
-	Misses    uint64 // fetches that got neither
+	Misses    uint64 // fetches that got nothing from the cache
 	Rejects   uint64 // entries that were not used: they do not decrypt, are not valid, or are older than one seen before
 	Failures  uint64 // uses that failed, or took longer than CacheConfig.Timeout
 	LastError error  // the error of the latest failure; nil: there was none

@@ -36,9 +36,9 @@ const defaultBufferBodies = 64 << 10
 // renews its token in the background.
 //
 // A body can be sent again if the request has a GetBody, or if BufferBodies allows it.
-// GetBody may return the same body each time: it is not called while Base may still
-// read or close the last one. If Base does not close the last body within 100 ms, the
-// Transport closes it, and Base can no longer read it.
+// GetBody may return the same body each time: the Transport does not call it while Base
+// may still read or close the last one. If Base does not close the last body within 100
+// ms, the Transport closes it, and Base can no longer read it.
 //
 // A Transport is safe for concurrent use. Its fields must not be changed after the
 // first request.
@@ -124,6 +124,9 @@ func (t *Transport) prepare() {
 	}
 	if err := t.Retry.validate("authsec: Transport.Retry"); err != nil {
 		faults = append(faults, err)
+	}
+	if _, adds := t.Base.(*oauth2.Transport); adds {
+		faults = append(faults, errors.New("authsec: Transport.Base is an *oauth2.Transport, which sends its own token to every host: use its Base"))
 	}
 	p.err = errors.Join(faults...)
 	_, p.renews = t.Source.(renewer)

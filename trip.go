@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -52,9 +53,22 @@ func (x *trip) admit() error {
 	case hosts.Insecure:
 		return fmt.Errorf("authsec: the token would go to %s over plain HTTP: use https, or list \"http://%[1]s\" in Hosts if its network is to be trusted: %w", x.req.URL.Host, ErrInsecureURL)
 	}
+	if p.carries(x.req.Header) {
+		return fmt.Errorf("authsec: the request to %s, which must not get the token, has it already: remove what adds it, such as an oauth2.Transport around this Transport", x.req.URL.Host)
+	}
 	x.withheld = true
 	p.notices.tokenWithheld(x.req.Context(), x.req.URL)
 	return nil
+}
+
+// carries reports whether a header has the token of Source, though this Transport has
+// not added it.
+func (p *prepared) carries(h http.Header) bool {
+	if !p.source.made() {
+		return false
+	}
+	c := p.source.current.Load()
+	return c != nil && slices.Contains(h["Authorization"], *c.bearer)
 }
 
 // nextBody gets the body of the next attempt.
@@ -142,6 +156,7 @@ func (x *trip) retry(resp *http.Response, err error) (*http.Response, error) {
 // allocation. Requests share no values.
 type outgoing struct {
 	http.Request
+	url           url.URL // Base may modify it, as client-go's for WebSockets does
 	authorization [1]string
 }
 
@@ -149,14 +164,14 @@ type outgoing struct {
 func (x *trip) send(token bearer) (*http.Response, error) {
 	p, req := &x.t.ready, x.req
 	if token.value != "" || p.marks || x.bodies.Changed() {
-		out := &outgoing{Request: *x.req}
+		out := &outgoing{Request: *x.req, url: *x.req.URL}
 		req = &out.Request
 		if p.marks {
 			var unmark func()
 			*req, unmark = x.mark(x.req)
 			defer unmark()
 		}
-		req.Body, req.GetBody = x.body, x.getBody
+		req.URL, req.Body, req.GetBody = &out.url, x.body, x.getBody
 		if token.value != "" {
 			req.Header = maps.Clone(req.Header) // not its values: Base may not modify them
 			for key := range x.req.Header {
@@ -187,7 +202,7 @@ func wantsScope(h http.Header) bool {
 // Transport, while Base sends it.
 type recursionKey struct{ t *Transport }
 
-// mark returns a marked copy of the request for Base, and a func that ends the mark.
+// mark returns a marked copy of the request for Base, and a func that removes the mark.
 func (x *trip) mark(req *http.Request) (marked http.Request, unmark func()) {
 	sending := new(atomic.Bool)
 	sending.Store(true)

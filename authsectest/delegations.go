@@ -21,7 +21,7 @@ const (
 // Delegation is what an admin delegates to an agent.
 type Delegation struct {
 	Permissions []string      // resource:action; nil: the answer and the token have null
-	Audience    []string      // nil: the answer has null, and the token "authsec-api"
+	Audience    []string      // nil: the answer has null, and the token has "authsec-api"
 	TTL         time.Duration // of the token; 0: one hour; negative: it has expired. The newer generation's limit is 24 hours.
 }
 

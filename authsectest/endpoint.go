@@ -18,7 +18,7 @@ import (
 //   - says workspace_id in place of tenant_id;
 //   - answers the same 404 for an unknown agent as for one without a delegation;
 //   - lets a token live for 24 hours at most, and makes it invalid as soon as there
-//     is another;
+//     is a newer one;
 //   - has a key set for its own workspace only.
 func (s *Server) RequireCredential(token string) {
 	s.mu.Lock()

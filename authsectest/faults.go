@@ -77,8 +77,8 @@ func Answer(status int, body string, headers ...string) http.Handler {
 
 // Unauthorized returns a handler that answers 401 as the newer generation does, with
 // its challenge. Two messages are for Fail and FailNext only: "session has been
-// revoked", and "session is no longer valid for this workspace", which a server also
-// says while its database is away.
+// revoked", and "session is no longer valid for this workspace". A server also sends
+// the second one while its database is down.
 func Unauthorized(message string) http.Handler {
 	code, description := "invalid_token", message
 	switch message {

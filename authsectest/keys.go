@@ -17,9 +17,10 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// primes are the process's. Each two of them make a key, so that n keys need only
-// about the root of 2n primes, which take most of a key's time. Keys that share primes
-// are for tests alone: whoever has two of them can compute their private halves.
+// primes are shared by all keys of the process. Any two of them make a key, so n keys
+// need only about √(2n) primes. Finding primes takes most of the time of making a key.
+// Keys that share primes are for tests only: whoever has two of them can compute their
+// private halves.
 var primes struct {
 	sync.Mutex
 	all  []*big.Int
@@ -86,10 +87,9 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request) {
 }
 
 // keyFor returns the public key that a query asks for, or the status and the body of
-// an error.
-// Each generation ignores the other's parameter. The older one makes a key for every
-// tenant that it is asked for; so does the newer one for another spelling of its own
-// workspace.
+// an error. Each generation ignores the other's parameter. The older one makes a key for
+// every tenant that it is asked for. The newer one makes a key for each other spelling
+// of its own workspace.
 func (s *Server) keyFor(query url.Values) (key *rsa.PublicKey, status int, problem map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

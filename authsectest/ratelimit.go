@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// limiter counts requests by address. A refused request does not count.
+// limiter counts requests by address. A request that gets a 429 does not count.
 type limiter struct {
 	n      int // requests in a window; 0: no limit
 	window time.Duration
@@ -30,8 +30,8 @@ const (
 
 // LimitRate makes the server answer 429 to more than n requests from one address in
 // a sliding window, over all its paths. 0: no limit. Real servers allow 100 a
-// minute. The older generation believes any X-Forwarded-For. What [Server.Fail] and
-// [Server.FailNext] answer does not count.
+// minute. The older generation trusts any X-Forwarded-For. Requests that [Server.Fail]
+// or [Server.FailNext] answer do not count.
 //
 // With a limit, jwt/renew and jwt/validate have a stricter one as well: 10 requests
 // a minute, 5 at once.
@@ -62,8 +62,8 @@ func (s *Server) overLimit(r *http.Request) map[string]any {
 	return nil
 }
 
-// overStrictLimit counts a request to jwt/renew or jwt/validate, and refuses it if it
-// is one too many.
+// overStrictLimit counts a request to jwt/renew or jwt/validate, and answers 429 if it
+// is over the limit.
 func (s *Server) overStrictLimit(w http.ResponseWriter, r *http.Request) bool {
 	s.mu.Lock()
 	over := false

@@ -34,7 +34,7 @@ func (s *Server) readTokenRequest(w http.ResponseWriter, r *http.Request) (req t
 }
 
 // serveRenewal gives the holder of a token another one that lives for 24 hours, less
-// a second. On the older generation, also after a revocation.
+// a second. The older generation does so even after a revocation.
 func (s *Server) serveRenewal(w http.ResponseWriter, r *http.Request) {
 	req, ok := s.readTokenRequest(w, r)
 	if !ok {
@@ -64,8 +64,8 @@ func (s *Server) renewal(req tokenRequest) (status int, body map[string]any) {
 	return http.StatusOK, map[string]any{"spiffe_id": claims["sub"], "token": token, "expires_at": expiry.Format(time.RFC3339)}
 }
 
-// serveValidation tells whether a token is valid. On the older generation, it is
-// also after a revocation.
+// serveValidation says whether a token is valid. The older generation calls it valid
+// even after a revocation.
 func (s *Server) serveValidation(w http.ResponseWriter, r *http.Request) {
 	req, ok := s.readTokenRequest(w, r)
 	if !ok {

@@ -11,8 +11,9 @@
 //	srv.Delegate(authsectest.ClientID, authsectest.Delegation{Permissions: []string{"billing:read"}})
 //	client, err := authsec.NewClient(srv.Config(authsectest.ClientID))
 //
-// There are two generations of AuthSec servers. A [Server] is of the older one,
-// whose endpoint is public. [Server.RequireCredential] makes it one of the newer.
+// There are two generations of AuthSec servers. A [Server] is of the older generation,
+// whose endpoint is public. [Server.RequireCredential] makes it one of the newer
+// generation.
 //
 // [Server.API] is a protected API that verifies the tokens it gets.
 //

@@ -30,7 +30,7 @@
 // On a local file system, in memory or on disk. Only the user and root may be able
 // to rename the directories above it, as is usual.
 //
-// On NFS and similar file systems entries are never cut short either. Leases work
+// On NFS and similar file systems, too, entries are never cut short. Leases work
 // between the processes of one host. On Linux they also work between hosts, if the
 // mount uses the locks of the server (no nolock, no local_lock). Where they do not
 // work, several processes ask the AuthSec server instead of one. The clocks of the
@@ -75,8 +75,9 @@ const (
 
 // ErrWrongDir means that another directory must be used. This one, the key in it, or
 // the directory in which it would be created, belongs to another user; or it is a
-// symbolic link or no directory; or the user may not create it. Other errors of [New] and [Cache.Key] may pass: a full disk gets
-// space again, and a mode can be changed.
+// symbolic link or no directory; or the user may not create it. Other errors of [New]
+// and [Cache.Key] may be transient: a full disk may get space again, and a mode may be
+// changed.
 var ErrWrongDir = errors.New("dircache: wrong directory")
 
 // wrongDir is an error that is also ErrWrongDir.
@@ -104,10 +105,10 @@ var _ authsec.Cache = (*Cache)(nil)
 // New returns a Cache in dir. It creates dir if it does not exist, with access for
 // the user only (0700). It fails if dir is not a directory or is a symbolic link;
 // links in the path to dir are permitted. On Unix it also fails if the directory
-// belongs to another user, or if others have any access to it. It creates nothing in
-// a directory of another user than root, such as in a home that sudo kept. Each use of the
-// Cache checks the same again, in case the directory was replaced. An error is
-// [ErrWrongDir] if only another dir can help.
+// belongs to another user, or if others have any access to it. It creates dir only in a
+// directory of this user or of root, so not in another user's home that sudo kept in
+// HOME. Each use of the Cache checks the same again, in case the directory was replaced.
+// An error is [ErrWrongDir] if only another dir can help.
 func New(dir string) (*Cache, error) {
 	if dir == "" {
 		return nil, errors.New("dircache: the directory's name is empty")

@@ -49,8 +49,8 @@ func (c *Cache) open() (*os.Root, error) {
 	return root, nil
 }
 
-// mayCreate says why a directory must not be created, by the first one above it that
-// exists.
+// mayCreate says why a directory must not be created. It checks the first directory
+// above it that exists.
 func mayCreate(dir string) error {
 	above := filepath.Dir(dir)
 	info, err := os.Stat(above)

@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// nonblock lets the opening of a named pipe not wait for its other end.
+// nonblock makes the opening of a named pipe return without its other end.
 const nonblock = syscall.O_NONBLOCK
 
 // private says why users other than this process's have access to a file or directory.
@@ -26,8 +26,9 @@ func private(info fs.FileInfo) error {
 	return nil
 }
 
-// mayHold says why no directory may be created in this one: it belongs to another user
-// than root, as with sudo and that user's HOME. That user could not use it later.
+// mayHold says why no directory may be created in this one: it belongs neither to this
+// user nor to root. With sudo, HOME may be another user's, who could not use the new
+// directory later.
 func mayHold(info fs.FileInfo) error {
 	if uid := owner(info); uid != 0 && uid != os.Geteuid() {
 		return anothers(uid)

@@ -23,7 +23,7 @@ var (
 	// leading are the escapes at a text's beginning.
 	leading = regexp.MustCompile(`^(?:%[0-9A-Fa-f]{2})*`)
 
-	// numbered are characters in HTML, whose number sign would begin a fragment.
+	// numbered are HTML escapes with a number sign, which would begin a fragment.
 	numbered = regexp.MustCompile(`&#(?:[0-9]+|[xX][0-9A-Fa-f]+)(?:;|$)`)
 
 	// pathNames may have apostrophes within and parentheses after them:
@@ -35,9 +35,9 @@ var (
 )
 
 // checkAlone refuses a URL or path with something around it, as models write it:
-// quotes, brackets, backticks, a code fence, emphasis, a word. The API would get a
-// request for something else than was meant. Most of these characters may not stand
-// in a path anyway (RFC 3986, section 3.3). A query may hold them, in pairs.
+// quotes, brackets, backticks, a code fence, emphasis, a word. With these, the API
+// would get another request than the model meant. Most of these characters may not
+// stand in a path anyway (RFC 3986, section 3.3). A query may hold them, in pairs.
 func checkAlone(text string) error {
 	head := html.UnescapeString(text)
 	escapes := leading.FindString(head)

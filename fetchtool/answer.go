@@ -43,8 +43,8 @@ func (r *Result) String() string {
 }
 
 // readText reads the first limit bytes of an answer's text, with the secrets
-// struck out. Where there is no text, its form does not matter. The error is an
-// *Error that says what the answer is, or the body's.
+// struck out. An empty answer may have any media type. The error is the body's, or an
+// *Error that says what the answer has in place of text.
 func readText(resp *http.Response, s sent, secrets []string, limit int) (*Result, error) {
 	declared := resp.Header.Get("Content-Type")
 	mediaType, params, err := mime.ParseMediaType(declared)
@@ -120,8 +120,8 @@ func textual(mediaType string) bool {
 	return false
 }
 
-// decode returns a body as valid UTF-8. It returns false for a character set in
-// which a secret could pass by unseen, and for binary data.
+// decode returns a body as valid UTF-8. It returns false for a character set that
+// could hide a secret, and for binary data.
 func decode(body []byte, charset string) (string, bool) {
 	text := string(body)
 	switch strings.ToLower(charset) {

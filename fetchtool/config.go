@@ -36,7 +36,7 @@ type Config struct {
 	// DownstreamURLs.
 	AuthSec authsec.Config
 
-	// Source is an existing one, in place of AuthSec. Several tools may share it.
+	// Source is an existing Source, in place of AuthSec. Several tools may share it.
 	Source *authsec.Source
 
 	// DownstreamURLs are what may be fetched: each of these URLs, and every URL
@@ -72,7 +72,7 @@ type Config struct {
 
 	// Base makes the requests to the API, below an [authsec.Transport] with its
 	// default retries. nil: a copy of http.DefaultTransport that closes HTTP/2
-	// connections which do not answer for 9 s.
+	// connections that have not answered for 9 s.
 	Base http.RoundTripper
 
 	// Name is the tool's name for a model: 1 to 64 letters, digits, underscores

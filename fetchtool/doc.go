@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package fetchtool is a tool with which a language model fetches from a
-// protected API, authenticated by an AuthSec trust delegation. It is what
-// AuthSecSecureFetchTool is to CrewAI:
+// protected API, authenticated by an AuthSec trust delegation. It does for agents in
+// Go what AuthSecSecureFetchTool does for CrewAI:
 //
 //	cfg, err := authsec.ConfigFromEnv() // AUTHSEC_BASE_URL, AUTHSEC_AGENT_CLIENT_ID
 //	tool, err := fetchtool.New(fetchtool.Config{AuthSec: cfg, DownstreamURLs: []string{os.Getenv("DOWNSTREAM_URL")}})
@@ -23,7 +23,7 @@
 // Each redirect is checked in the same way before it is followed, and one that
 // leads elsewhere is an error.
 //
-// A URL that parsers or servers read in several ways is refused, not mended:
+// A URL that parsers or servers read in several ways is refused, not repaired:
 // one with a user name, a backslash, white space or invisible characters; with
 // an escaped dot, slash, backslash, percent or control character in its path, a
 // character that becomes one of them in Unicode's normal form NFKC, or escapes that
@@ -46,9 +46,9 @@
 // # What a model gets
 //
 // Text: valid UTF-8, at most [Config.MaxAnswer] bytes, within
-// [Config.Timeout]. Other content is refused with its type and size. If there is no
-// content, the model reads the status. Of the headers, only the media type is passed on; trailers and the text of the status
-// line are not.
+// [Config.Timeout]. Other content is refused; the model reads its type and size. If
+// there is no content, the model reads the status. The media type is the only header
+// that the model gets. It gets no trailers, and not the text of the status line.
 //
 // If an API echoes the token or the client ID, in its text, the media type or a
 // redirect's URL, the model reads "[redacted]" in its place. They are found in any
@@ -57,10 +57,10 @@
 // these. A client ID is also found without its hyphens, and a token without its
 // signature.
 //
-// Nothing else is looked for: neither a secret that is encrypted, compressed,
-// reversed, split up or encoded in another way (hex, base32, quoted-printable,
-// octal), nor other secrets that the API may send. An API that wants to get the
-// token past the tool can do so. But it has the token already.
+// Nothing else is looked for. Secrets that are encrypted, compressed, reversed, split
+// up or encoded in another way (hex, base32, quoted-printable, octal) are not found,
+// and other secrets that the API may send are not known. An API can get the token past
+// the tool on purpose. But it has the token already.
 //
 // Everything else in an answer is returned unchanged. It can steer the model
 // (prompt injection), and the agent has to deal with that.

@@ -35,13 +35,13 @@ const (
 	Unavailable       Kind = "unavailable"        // a 5xx, no connection, a broken answer, or no token for now
 	TimedOut          Kind = "timed out"          // the call took longer than Config.Timeout
 	NotText           Kind = "not text"           // the answer can't be shown to a model
-	Misconfigured     Kind = "misconfigured"      // AuthSec refuses the agent's client ID or credential: nothing that a model can mend
+	Misconfigured     Kind = "misconfigured"      // AuthSec rejects the agent's client ID or credential, which a model can't repair
 )
 
 // Error is why a call brought no answer. Neither its text nor its fields hold a
-// token, a client ID or the AuthSec server's URL. It unwraps to its cause. If
-// that is package authsec's, its text has the beginning of the client ID and the
-// server's URL. Otherwise it is net/http's, without the token and the client ID.
+// token, a client ID or the AuthSec server's URL. It unwraps to its cause. A cause from
+// package authsec has the beginning of the client ID and the server's URL in its text.
+// Any other cause is from net/http, without the token and the client ID.
 type Error struct {
 	Kind Kind
 	// StatusCode is the API's. 0: it did not answer.

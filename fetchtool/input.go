@@ -119,7 +119,7 @@ func (t *Tool) checked(req Request) (Request, *Error) {
 		return req, nil
 	}
 	mediaType, params, err := mime.ParseMediaType(req.ContentType)
-	// Written anew, so that no header can hide in it; "" if that can't be done.
+	// Formatted again, so that no header can hide in it; "" if it can't be formatted.
 	if req.ContentType = mime.FormatMediaType(mediaType, params); err != nil || req.ContentType == "" || !textual(mediaType) {
 		return req, fail(BadInput, "The content type is not one of text. Use application/json, or text/plain.")
 	}

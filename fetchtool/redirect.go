@@ -12,7 +12,7 @@ import (
 
 const maxRedirects = 10 // as net/http has it by default
 
-// guard is a transport that checks each redirect's URL as every other one, before
+// guard is a transport that checks each redirect's URL like every other URL, before
 // net/http reads it. It replaces the Location by the form that was checked.
 type guard struct {
 	base http.RoundTripper

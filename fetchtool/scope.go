@@ -21,8 +21,8 @@ import (
 // lines of 8 KiB.
 const maxURL = 8 << 10
 
-// target is a URL in the canonical form in which it is compared and sent. The text
-// that it was made from is not sent.
+// target is a URL in canonical form. This form is compared and sent. The text that it
+// was made from is not sent.
 type target struct {
 	scheme string // "https" or "http"
 	host   string // lower case, with the port unless it is the scheme's default
@@ -118,7 +118,7 @@ func hasScheme(text string) bool {
 	return strings.HasPrefix(strings.TrimLeftFunc(text, func(r rune) bool { return !strings.ContainsRune("/?#:", r) }), ":")
 }
 
-// checkText refuses what parsers of URLs disagree about.
+// checkText refuses texts that URL parsers read in several ways.
 func checkText(text string) error {
 	switch {
 	case len(text) > maxURL:
@@ -139,7 +139,7 @@ func parseTarget(text string) (target, error) {
 		return target{}, err
 	}
 	scheme, rest, _ := strings.Cut(text, "://")
-	t := target{scheme: strings.ToLower(scheme)} // not EqualFold, for which a long s is an s
+	t := target{scheme: strings.ToLower(scheme)} // not EqualFold, which takes a long s for an s
 	if t.scheme != "https" && t.scheme != "http" {
 		return target{}, errors.New("does not begin with https:// (leave out anything before the URL or path)")
 	}
@@ -159,8 +159,8 @@ func parseTarget(text string) (target, error) {
 	return t, nil
 }
 
-// canonicalHost returns the one spelling of a URL's authority. International
-// names are taken in their ASCII form alone, so no letter can look like another.
+// canonicalHost returns the canonical form of a URL's authority. It accepts
+// international names only in their ASCII form, so no letter can look like another.
 func canonicalHost(scheme, authority string) (string, error) {
 	if strings.Contains(authority, "@") {
 		return "", errors.New("has a user name or password in it")

@@ -48,7 +48,7 @@ func (t *Tool) Name() string { return t.name }
 // permitted.
 func (t *Tool) Description() string { return t.description }
 
-// Call fetches what a model asks for, in the form in which agent frameworks
+// Call fetches what a model asks for. It has the signature with which agent frameworks
 // call a tool. The input is a URL, a path, or a JSON object as [Tool.Schema]
 // describes it.
 //
@@ -106,7 +106,7 @@ func (t *Tool) Fetch(ctx context.Context, r Request) (*Result, error) {
 	return nil, bad
 }
 
-// fetch makes the request, within ctx, and adds to seen what no text may show.
+// fetch makes the request, within ctx, and adds to seen the secrets that no text may show.
 func (t *Tool) fetch(ctx context.Context, seen *seenSecrets, to target, r Request) (*Result, *Error) {
 	delegation, err := t.delegation(ctx)
 	if err != nil {
@@ -117,7 +117,7 @@ func (t *Tool) fetch(ctx context.Context, seen *seenSecrets, to target, r Reques
 	if err != nil {
 		return nil, failed(ctx, t.timeout, sent{}, err, nil)
 	}
-	req.URL = to.url() // as it was checked, not parsed again
+	req.URL = to.url() // the form that was checked, not parsed again
 	if r.Body == "" {
 		req.Body, req.GetBody = nil, nil
 	}

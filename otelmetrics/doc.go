@@ -8,7 +8,7 @@
 //		otelmetrics.WithAttributes(attribute.String("gen_ai.agent.name", "billing")))
 //	defer reg.Unregister()
 //
-// Each collection calls [authsec.Source.Stats] once. Adds no per-request cost.
+// Each collection calls [authsec.Source.Stats] once. This adds no per-request cost.
 //
 //	instrument                      unit         kind     field of Stats
 //	authsec.token.expiry.timestamp  s            gauge    Expiry, in seconds since 1970; 0: no token
@@ -21,15 +21,15 @@
 //	authsec.cache.failures          {failure}    counter  Cache.Failures
 //
 // Without a Cache, the last three are 0. With one, fetch.failures includes failures
-// that another process was answered and that the cache passed on. Those are not
+// that another process got from the server, and that the cache passed on. Those are not
 // part of fetches.
 //
 // The expiry is a point in time, not the time that is left: it stays correct
-// between two collections. It is 0 without a token, which tells such a Source
-// from one that is not observed. An alert on a near expiry must leave out 0: the
+// between two collections. It is 0 without a token; a Source that is not observed has
+// no value. An alert on a near expiry must leave out 0: the
 // token of a Source that nobody calls expires and is not renewed.
 //
-// A Prometheus exporter gives the token's instruments the names that
-// "authsec proxy" has under /metrics, such as authsec_token_fetches_total and
+// A Prometheus exporter gives these instruments the names that "authsec proxy" has
+// under /metrics, such as authsec_token_fetches_total and
 // authsec_token_expiry_timestamp_seconds.
 package otelmetrics

@@ -18,7 +18,7 @@
 //
 // # Options of the client
 //
-// [New] insists on the first of these. The others are advice.
+// [New] requires the first of these. The others are advice.
 //
 //   - ContextTimeoutEnabled: true. Each use of the cache has a deadline, the Timeout
 //     of [authsec.CacheConfig], 1 s by default. Without this option go-redis waits
@@ -46,9 +46,9 @@
 // # What is in Redis
 //
 // For each agent and AuthSec server there are two keys. KEY has 64 hexadecimal
-// digits, from which nobody can read agent or server:
+// digits, which do not show the agent or the server:
 //
-//	authsec:{KEY}:entry   the server's latest answer, encrypted, 1 to 4 kB as a rule; its ttl is the token's lifetime
+//	authsec:{KEY}:entry   the server's latest answer, encrypted, usually 1 to 4 kB; its ttl is the token's lifetime
 //	authsec:{KEY}:lease   a random value, while one process asks the server; its ttl is a sixth of FetchTimeout
 //
 // Both are strings. [Options].Prefix replaces "authsec:". The braces
@@ -63,13 +63,13 @@
 // replicate costs one request to the AuthSec server. So any maxmemory-policy works,
 // and neither persistence nor replicas are needed. While Redis is down, full, slow
 // or stuck, each process asks the AuthSec server itself, and a call that fetches a
-// token takes longer: by Timeout if Redis does not answer, by up to five times
-// Timeout if it is slow.
+// token takes longer: by one or two times Timeout if Redis does not answer, by up to
+// five times Timeout if it is slow.
 //
 // An entry over 4 MiB, the bound of [authsec.Cache], is a miss. It is not read, whatever
 // length Redis announces: its connection is closed, and the client makes another. Other
 // answers must be OK or an integer. go-redis itself reads the answers at the start of a
-// connection, and of each answer the first line, with the attributes of RESP3 before it.
+// connection, and the first line of each answer, with the attributes of RESP3 before it.
 // These are not bounded: a server whose line or attributes never end can take all memory,
 // or end the process. With the option Protocol: 2 there are no attributes before an
 // answer, but there may be at the start of a connection. So connect to no server that you
@@ -77,17 +77,17 @@
 // either.
 //
 // The lease only saves requests. If a failover loses it, or two processes hold it,
-// the server is asked twice, and either answer may be stored. For that reason there
-// is no Redlock and no other quorum here. A lease ends with its ttl if its holder
+// the server is asked twice, and either answer may be stored. That does no harm, so
+// there is no Redlock and no other quorum here. A lease ends with its ttl if its holder
 // was killed, or did not hear that it has the lease.
 //
 // # Rights
 //
-// Without the Keys of [authsec.CacheConfig], whoever can read Redis has no token: keep
-// the Keys elsewhere. Whoever can write to Redis can delete entries and hold leases,
-// which slows the agent down, and can put an older entry back, which processes that
-// start after that may use. Therefore give the agent a Redis user of its own, with these
-// rights only:
+// Someone who can read Redis, but does not have the Keys of [authsec.CacheConfig], has no
+// token. So keep the Keys elsewhere. Whoever can write to Redis can delete entries and
+// hold leases, which slows the agent down. They can also put an older entry back, which
+// processes that start after that may use. Therefore give the agent a Redis user of its
+// own, with these rights only:
 //
 //	ACL SETUSER agent on >PASSWORD resetkeys resetchannels -@all ~authsec:* +get +set +del +eval
 //

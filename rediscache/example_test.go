@@ -6,10 +6,12 @@ package rediscache_test
 import (
 	"crypto/tls"
 	"encoding/hex"
+	"fmt"
 	"log"
 	"os"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/authsectest"
 	"github.com/authsec-go/authsec/rediscache"
 	"github.com/redis/go-redis/v9"
 )
@@ -77,4 +79,36 @@ func ExampleNew_cluster() {
 	}
 	cfg := authsec.Config{Cache: &authsec.CacheConfig{Store: store}} // and the other fields
 	_ = cfg
+}
+
+// Nothing listens at this address. No call fails for that: the Source asks the AuthSec
+// server itself, as it does without a cache.
+func ExampleNew_outage() {
+	srv := authsectest.NewServer()
+	defer srv.Close()
+	srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+
+	store, err := rediscache.New(redis.NewClient(&redis.Options{
+		Addr:                  "127.0.0.1:1",
+		ContextTimeoutEnabled: true,
+		DialerRetries:         1,
+	}), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg := srv.Config(authsectest.ClientID)
+	cfg.Cache = &authsec.CacheConfig{Store: store, Keys: authsec.NewCacheKeys(make([]byte, 32))}
+	src, err := authsec.NewSource(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	token, err := src.Token()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("valid:", token.Valid())
+	fmt.Println("requests to AuthSec:", srv.Fetches())
+	// Output:
+	// valid: true
+	// requests to AuthSec: 1
 }

@@ -23,7 +23,7 @@ const (
 	attemptPause = 4 * time.Millisecond // doubles before each attempt
 )
 
-// badAnswer is an answer that Redis would give again.
+// badAnswer is a wrong answer that another attempt would get again.
 type badAnswer string
 
 func (e badAnswer) Error() string { return string(e) }
@@ -116,7 +116,7 @@ func broken(ctx context.Context, err error) bool {
 	return !(errors.As(err, &failure) && failure.Timeout())
 }
 
-// pause waits, and reports whether ctx is still good after that.
+// pause waits, and reports whether ctx has not ended by then.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():

@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// This file decides what the server may be asked. Its types know no lock and no network,
-// and are told the time. Whoever has one guards it.
+// This file decides what the server may be asked. Its types take no lock, do no I/O and
+// read no clock. Their owner passes the time, and guards them.
 
 const (
 	maxChecks   = 100 // that ask or wait in line; the server permits as many requests in a minute
@@ -19,16 +19,15 @@ const (
 
 	agentBurst = 4           // of an agent's unknown tokens, at once
 	agentEvery = time.Minute // for another one; Config.RevocationCheck, if that is shorter
-	maxAgents  = 4096        // the one that was not seen for longest goes
+	maxAgents  = 4096        // then the least recently seen one is dropped
 
 	missStep    = 30 * time.Second // between two fetches because no key fits; after a failure, between any two
 	maxMissStep = 5 * time.Minute
 )
 
-// window is how many checks ask the server at once. The others wait in line. A check
-// that the server refuses counts for all that ask it from the same address. So the
-// window starts small, grows with each answer for which others wait, and is 1 after
-// a 429.
+// window is how many checks ask the server at once. The others wait in line. All that
+// ask from the same address share the server's rate limit. So the window starts small,
+// grows with each answer while others wait, and is 1 after a 429.
 type window struct {
 	size   int
 	asking int
@@ -47,8 +46,8 @@ func (w *window) join() chan struct{} {
 	return turn
 }
 
-// leave removes a check that has ended, asked or not. limited says that the server
-// accepts no more requests.
+// leave removes a check that has ended, also one that did not ask. limited says that
+// the server accepts no more requests.
 func (w *window) leave(turn chan struct{}, answered, limited bool) {
 	if i := slices.Index(w.line, turn); i >= 0 {
 		w.line = slices.Delete(w.line, i, i+1)
@@ -71,18 +70,18 @@ func (w *window) advance() {
 	}
 }
 
-// agent is to whom a token was delegated.
+// agent identifies the agent of a token.
 type agent struct{ iss, sub string }
 
-// buckets limit how many tokens of each agent are checked that are not known to be
-// good. So one agent's tokens don't use up what the server permits to all.
+// buckets limit, for each agent, how many tokens are checked that are not known to be
+// good. So one agent's tokens don't use up the server's rate limit.
 type buckets struct {
 	every time.Duration                    // an agent gets one more
 	full  *simplelru.LRU[agent, time.Time] // when an agent has agentBurst; missing: it has them
 }
 
-// take takes one from an agent's bucket if then at least rest are left. Otherwise it
-// returns false, and when it would be true.
+// take takes one from an agent's bucket if at least rest are left after that. Otherwise
+// it returns false, and when it will succeed.
 func (b buckets) take(a agent, rest int, now time.Time) (next time.Time, ok bool) {
 	full, _ := b.full.Get(a)
 	full = later(full, now).Add(b.every)
@@ -93,15 +92,15 @@ func (b buckets) take(a agent, rest int, now time.Time) (next time.Time, ok bool
 	return now, true
 }
 
-// misses are the fetches because no key fits a token. While they bring the same keys,
-// each is twice as long after the one before.
+// misses limits the fetches that start because no key fits a token. While they bring
+// the same keys, the time to the next one doubles.
 type misses struct {
 	step time.Duration
 	next time.Time // the earliest time of the next one
 }
 
 // take records a fetch that begins now, which is not before next. After a step
-// without any, the steps begin anew.
+// without a fetch, the steps start again at missStep.
 func (m *misses) take(now time.Time) {
 	if now.Sub(m.next) >= m.step {
 		m.step = missStep

@@ -15,13 +15,13 @@ import (
 const (
 	maxDepth = 16 // of a token's JSON; AuthSec's has 2
 
-	// lastDate is the end of the year 9999 in seconds since 1970: the last that RFC
-	// 3339 can write. Far later dates overflow in arithmetic.
+	// lastDate is the end of the year 9999 in seconds since 1970: the last date that RFC
+	// 3339 can write. Much later dates overflow in arithmetic.
 	lastDate = 253402300799
 )
 
 // typedClaims reads claims that are not verified yet. A claim of another type makes
-// the token invalid: a handler must not take it for absent.
+// the token invalid: to a handler, it would look absent.
 func typedClaims(m jwt.MapClaims) (*authsec.Claims, error) {
 	r := claimReader{wire.Fields{Values: m}}
 	c := &authsec.Claims{

@@ -41,7 +41,7 @@ type Config struct {
 
 	// Tenants are the IDs of the tenants whose agents may call; on newer servers,
 	// of the workspaces. Tokens of other tenants are invalid, and their keys are
-	// never fetched. UUIDs are compared as such, in either case.
+	// never fetched. Upper and lower case are the same in a UUID.
 	Tenants []string
 
 	// Audience is this service's name in the tokens' aud, without white space
@@ -58,8 +58,8 @@ type Config struct {
 
 	// MaxLifetime is the longest time from a token's iat to its exp. A token that
 	// lives longer, or has no iat, is invalid. Set it to your longest delegation,
-	// with a minute to spare: whoever holds a token can get one that lives for 24
-	// hours, with the same rights, from an endpoint of the server that is public.
+	// with a minute to spare: the server has a public endpoint that gives whoever
+	// holds a token another one, with the same rights, that lives for 24 hours.
 	// 0: no limit.
 	MaxLifetime time.Duration
 
@@ -67,30 +67,30 @@ type Config struct {
 	// revoked, ±50 %. At least 1 s. The first request with a token waits for the
 	// answer. Later checks run in the background, so a revoked token is rejected
 	// after three of these intervals at the latest. While the server can't be asked,
-	// a token that was good stays good for three intervals, and one that was never
-	// checked is ErrUnavailable. 0: never; a revoked token is good until its exp.
+	// a token that was good stays good for three intervals, and a token that was never
+	// checked gets ErrUnavailable. 0: never; a revoked token is good until its exp.
 	//
 	// Older servers call revoked tokens valid, so with them this detects nothing.
-	// Every token in use costs a request an interval, and the server limits those of
-	// one IP address (about 100 a minute in all, fewer for this endpoint).
+	// Every token in use costs one request in each interval. The server limits the
+	// requests of one IP address: about 100 a minute in all, fewer for this endpoint.
 	RevocationCheck time.Duration
 
 	// CacheSize is how many verified tokens are kept, so that the same token again costs no
-	// signature check. The least recently used goes first. Times, MaxLifetime and
-	// revocation are judged at every request. When a tenant's keys change, its tokens
-	// are verified anew. A token of 1,000 bytes takes 3 KiB. 0: 4,096 tokens.
+	// signature check. The least recently used is dropped first. Times, MaxLifetime and
+	// revocation are checked at every request. When a tenant's keys change, its tokens
+	// are verified again. A token of 1,000 bytes takes 3 KiB. 0: 4,096 tokens.
 	// Negative: none.
 	CacheSize int
 
-	// ResourceMetadata is the URL of this service's metadata (RFC 9728), such as
-	// MetadataHandler serves. Each WWW-Authenticate has it, where MCP clients look
-	// for it. Its scheme is https, or http for a loopback host. "": none.
+	// ResourceMetadata is the URL of this service's metadata (RFC 9728), which
+	// MetadataHandler can serve. Each WWW-Authenticate has this URL: MCP clients look
+	// for it there. Its scheme is https, or http for a loopback host. "": none.
 	ResourceMetadata string
 
 	// HTTPClient asks the server. Its Transport is used, and its Timeout if that is
 	// under 10 s. Redirects are not followed and no cookies are sent. nil: a client
-	// with a copy of http.DefaultTransport that closes HTTP/2 connections which do not
-	// answer for 9 s.
+	// with a copy of http.DefaultTransport that closes HTTP/2 connections that have not
+	// answered for 9 s.
 	HTTPClient *http.Client
 
 	// AllowHTTP permits any BaseURL with http://. Whoever can change the traffic can

@@ -12,7 +12,7 @@
 //	mayRead := verify.RequirePermissions("billing:read")
 //	http.Handle("GET /invoices", v.Handler(mayRead(invoices)))
 //
-// A handler behind it gets the token's claims from [FromContext]. Code without
+// A handler behind [Verifier.Handler] gets the token's claims from [FromContext]. Code without
 // net/http handlers (a gRPC interceptor, an MCP server) calls [Verifier.Verify].
 //
 // # What is accepted
@@ -24,8 +24,8 @@
 //     are the same tenant. The algorithm is in [Config.Algorithms].
 //   - aud has [Config.Audience], and exp has not passed. nbf and iat, if present,
 //     must be past. [Config.Leeway] applies to all three times.
-//   - It lives no longer than [Config.MaxLifetime], and the server does not call it
-//     revoked, where [Config.RevocationCheck] asks. Both are off by default.
+//   - It lives no longer than [Config.MaxLifetime]. With [Config.RevocationCheck], the
+//     server does not call it revoked. Both are off by default.
 //   - Its claims have the types that AuthSec gives them. No name occurs twice in
 //     its header or its claims: some readers take the first value and some the last
 //     (RFC 7519, section 4, permits both), so they would see different tokens.
@@ -46,8 +46,8 @@
 // key fits also causes a fetch, at most one in 30 s, and is verified with the new
 // keys. So a rotation is noticed at once. While such fetches bring the same keys, the
 // 30 s double up to 5 minutes, so that invalid tokens cause few requests.
-// If the server can't be reached, the keys in hand stay in use without a time
-// limit. With no keys in hand a failure is cached: for 1 s at first, doubling to
+// If the server can't be reached, known keys stay in use without a time limit. If
+// there are none, the failure is cached: for 1 s at first, doubling to
 // 1 minute, with ±50 % jitter.
 //
 // A token that was verified is kept ([Config.CacheSize]), so that the same token again
@@ -62,17 +62,17 @@
 // A signature does not show a later revocation. So a revoked token is good until
 // its exp, unless [Config.RevocationCheck] is set. Then the server is asked about each
 // token with a good signature, with one request for all its callers. The answers for
-// the 4,096 tokens that were used last are remembered.
+// the 4,096 most recently used tokens are kept.
 //
-// All tokens share what the server permits. Few are asked about at once, the others wait
-// in line, and after a 429 one is asked about first. Of an agent's (sub's) tokens that
-// are not known to be good, 4 are asked about at once, and then one in each interval,
-// but at least one a minute. More are ErrUnavailable. So one agent with many old tokens
-// does not stop the others.
+// All tokens share the server's rate limit. Few are checked at once, and the others wait
+// in line. After a 429, one is checked first. Of an agent's (sub's) tokens that are not
+// known to be good, 4 are checked at once, and then one in each interval, but at least
+// one a minute. More get ErrUnavailable. So one agent with many old tokens does not
+// stop the others.
 //
-// Set [Config.MaxLifetime], too: from the server's public renewal anybody with a token
-// gets more of them, which are all asked about. Older servers also prolong a revoked
-// token, and call it valid.
+// Set [Config.MaxLifetime], too: anybody with a token can get more tokens from the
+// server's public renew endpoint, and each of them is checked. Older servers also
+// prolong a revoked token, and call it valid.
 //
 // Nothing runs while no token is verified, and there is nothing to close.
 package verify

@@ -33,7 +33,7 @@ const minRetryAfter = 1
 // passedKey is the context key of a request's passed.
 type passedKey struct{}
 
-// passed is what a Verifier's handler hands on with a request.
+// passed is what a Verifier's handler adds to a request.
 type passed struct {
 	claims   *authsec.Claims
 	metadata string // Config.ResourceMetadata, for a later challenge
@@ -56,7 +56,7 @@ func FromContext(ctx context.Context) (*authsec.Claims, bool) {
 //	401                      no token, or credentials of another kind
 //	400 invalid_request      several Authorization headers, or a malformed one
 //	401 invalid_token        a token that is not good
-//	503                      the token can't be judged for now (ErrUnavailable)
+//	503                      the token can't be verified for now (ErrUnavailable)
 //
 // A 401 in place of the 503 would say that the token is invalid, and clients would
 // drop a good token.
@@ -122,7 +122,7 @@ func answerTo(err error) *rejection {
 
 // RequirePermissions returns a middleware for use behind a [Verifier]'s handler. It
 // passes requests whose token has all of the permissions. It answers others with
-// 403 insufficient_scope. With no permissions, any good token passes.
+// 403 insufficient_scope. If permissions is empty, any good token passes.
 //
 // It answers 500 to a request that did not pass a Verifier: that is a fault of the
 // service, and no other token would help. It also answers 500 to every request if one of

@@ -36,8 +36,8 @@ const (
 // keys are a tenant's keys at one time. They are immutable once in hand.
 //
 // jwkset parses them. Its own fetching is not used: it fetches on a schedule or for an
-// unknown kid, but not when no key fits. Neither is its store, which finds only one key
-// of a kid.
+// unknown kid, but not when no key fits. Its store is not used either: it finds only
+// one key of a kid.
 type keys struct {
 	source          [sha256.Size]byte // of the text that they were read from
 	byAlgorithm     map[string][]jwkset.JWK
@@ -47,9 +47,9 @@ type keys struct {
 
 // parseKeys reads a JSON Web Key Set. It ignores keys that are malformed, too long,
 // not public, or not for these algorithms (RFC 7517, section 5). A set in which a name
-// occurs twice has none: readers differ in which value they take.
+// occurs twice has no keys: some readers take the first value and some the last.
 func parseKeys(text []byte, algorithms []string) (*keys, error) {
-	var set map[string]json.RawMessage // not a struct, whose fields take names in any case
+	var set map[string]json.RawMessage // not a struct: its fields would match names in any case
 	var list []json.RawMessage
 	n, _ := members(text)
 	if json.Unmarshal(text, &set) != nil || n != len(set) || json.Unmarshal(set["keys"], &list) != nil || list == nil {
@@ -84,7 +84,7 @@ var (
 
 // publicKeys returns the well-formed public keys of a set. Anybody can sign with a key
 // whose private half was published. So an entry with private members is ignored, and
-// so is every other entry of the same key.
+// every other entry of the same key, too.
 func publicKeys(set []json.RawMessage) (list []jwkset.JWK) {
 	var entries []map[string]any
 	leaked := map[string]bool{} // by identity
@@ -94,7 +94,7 @@ func publicKeys(set []json.RawMessage) (list []jwkset.JWK) {
 			continue
 		}
 		n, _ := members(raw)
-		twice := n != len(entry) // the same name: readers differ in which value they take
+		twice := n != len(entry) // a name occurs twice: some readers take the first value and some the last
 		private := false
 		for name, value := range entry {
 			private = private || slices.Contains(privateMembers, strings.ToLower(name)) && (value != nil || twice)
@@ -177,15 +177,15 @@ var smallOrderY = []string{
 	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p+1, for 1
 }
 
-// smallOrder reports whether anybody can sign for a key (RFC 8032, section 5.1.7: its
-// multiples are 8 at most).
+// smallOrder reports whether anybody can sign for a key (RFC 8032, section 5.1.7),
+// because it has at most 8 multiples.
 func smallOrder(key ed25519.PublicKey) bool {
 	y := slices.Clone(key)
 	y[len(y)-1] &= 0x7f
 	return slices.Contains(smallOrderY, hex.EncodeToString(y))
 }
 
-// fitting returns the key that the token is signed with; nil: none of them. A token
+// fitting returns the key that the token is signed with; nil: no key of k. A token
 // without a kid, as AuthSec's are, may be signed with any key. Keys may share a kid
 // (RFC 7517, section 4.5).
 func (k *keys) fitting(token *jwt.Token) jwt.VerificationKey {

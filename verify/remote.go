@@ -76,9 +76,10 @@ type fault struct {
 	text string // fit to be printed
 }
 
-// ask asks the server and lets read read the body of a 200: by POST if there is a
-// body, which is JSON. Its error is ctx's end. Any other is a fault, which does not
-// show secret, or a part of it of more than 22 bytes. Foreign errors give their text here, where no lock is held.
+// ask asks the server, by POST if there is a body, which is JSON. read gets the body of
+// a 200. The error is ctx's end. Every other failure is a fault. This does not show
+// secret, or a part of it of more than 22 bytes. The Error methods of errors that are
+// not ours are called here, where no lock is held.
 func (r *remote) ask(ctx context.Context, u *url.URL, body []byte, secret string, read func([]byte) error) (*fault, error) {
 	method := http.MethodGet
 	if body != nil {
@@ -118,13 +119,13 @@ func (r *remote) ask(ctx context.Context, u *url.URL, body []byte, secret string
 	switch {
 	case err == nil:
 		return nil, nil
-	case ctx.Err() != nil: // whoever notices it first, the failure has one text
+	case ctx.Err() != nil: // one text for this failure, wherever it is noticed
 		return nil, ctx.Err()
 	}
 	return &fault{method + " " + u.String() + ": " + redact.Text(redact.Error(err), "", fragments(secret)...)}, nil
 }
 
-// fragments returns a secret and its overlapping parts, so that any part of some
+// fragments returns a secret and its overlapping parts, so that any part of a certain
 // length is found, too.
 func fragments(secret string) []string {
 	const step = 8
@@ -143,7 +144,7 @@ func (r *remote) unanswered(err error) *fault {
 	return &fault{text: "Config.HTTPClient " + err.Error()}
 }
 
-// outage is why a token can't be judged for now. It is immutable.
+// outage is why a token can't be verified for now. It is immutable.
 type outage struct {
 	text  string
 	next  time.Time // until when it is cached; zero: it is not

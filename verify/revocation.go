@@ -24,13 +24,13 @@ const (
 	minInterval = time.Second // of Config.RevocationCheck
 	trusted     = 3           // intervals for which an answer counts
 
-	maxRemembered = 4096        // tokens; the least recently used goes
+	maxRemembered = 4096        // tokens; then the least recently used is dropped
 	warnEvery     = time.Minute // between two records of failed checks
 )
 
 var errRevoked = fmt.Errorf("%w: the AuthSec server calls it invalid: it was revoked or replaced", ErrInvalidToken)
 
-// revocations asks the server whether tokens were revoked, and remembers what it said.
+// revocations asks the server whether tokens were revoked, and keeps its answers.
 type revocations struct {
 	server   *remote
 	interval time.Duration
@@ -110,7 +110,7 @@ func (r *revocations) counts(v *verdict, now time.Time) bool {
 	return !v.told.IsZero() && now.Sub(v.told)/trusted < r.interval
 }
 
-// judge returns what a verdict means. A revoked token stays so until the server calls
+// judge returns what a verdict means. A revoked token stays revoked until the server calls
 // it valid again. mu is held.
 func (r *revocations) judge(v *verdict, now time.Time) error {
 	switch {
@@ -123,8 +123,8 @@ func (r *revocations) judge(v *verdict, now time.Time) error {
 }
 
 // remember returns a token's verdict, and makes it the most recently used. An unknown
-// token costs its agent one of its checks. Without one it is not remembered, so that
-// it takes no other token's place. mu is held.
+// token costs its agent one of its checks. If the agent has none left, the token is not
+// kept, so that it takes no other token's place. mu is held.
 func (r *revocations) remember(token string, t *verified, now time.Time) (*verdict, *outage) {
 	if v, ok := r.known.Get(token); ok {
 		return v, nil
@@ -137,7 +137,7 @@ func (r *revocations) remember(token string, t *verified, now time.Time) (*verdi
 	return v, nil
 }
 
-// agent returns to whom the token was delegated.
+// agent returns the token's agent.
 func (t *verified) agent() agent { return agent{t.claims.Issuer, t.claims.Subject} }
 
 // tenant returns the ID of the token's tenant.
@@ -148,8 +148,9 @@ func unchecked(t *verified, why string, next time.Time) *outage {
 	return &outage{text: "verify: revocation check unavailable: tenant " + t.tenant() + ": " + why, next: next}
 }
 
-// begin starts a check, unless there are too many. Those of a revoked token only use
-// what its agent has to spare, also if there are too many. mu is held, and none is under way.
+// begin starts a check, unless there are too many. A check of a revoked token starts
+// only if its agent's bucket is full, and costs one of the bucket even if there are too
+// many. mu is held, and no check of the token is under way.
 func (r *revocations) begin(v *verdict, token string, t *verified) {
 	now := time.Now()
 	if until, limited := r.server.limitedUntil(now); limited {
@@ -184,8 +185,8 @@ func (v *verdict) postpone(t *verified, why string, next time.Time) {
 	v.failure = unchecked(t, why, next)
 }
 
-// resume returns when a token is checked that a rate limit has stopped: not with all
-// the others in one moment.
+// resume returns when to check a token that a rate limit has stopped. The time is
+// random, so that not all tokens are checked at the same moment.
 func (r *revocations) resume(until time.Time) time.Time {
 	return until.Add(rand.N(min(r.interval, limitedFor)))
 }
@@ -224,8 +225,8 @@ func (r *revocations) land(v *verdict, t *verified, turn chan struct{}, a answer
 	}
 }
 
-// ask waits for its turn, and then asks the server about a token. It waits for half of
-// its time at most, so that the server has the other half. Its error is ctx's end.
+// ask waits for its turn, and then asks the server about a token. It waits for at most
+// half of its time, and leaves the other half to the server. Its error is ctx's end.
 func (r *revocations) ask(ctx context.Context, turn chan struct{}, token string, t *verified) (a answer, err error) {
 	select {
 	case <-turn:

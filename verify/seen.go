@@ -40,9 +40,9 @@ type verified struct {
 	by      found // the key
 }
 
-// get returns what is known of a token; nil: its signature is to be verified, because
-// the token is new, or because its tenant's keys have changed. Those are in hand, so
-// that get never waits.
+// get returns what is known of a token; nil: its signature must be verified, because
+// the token is new, or because its tenant's keys have changed. The keys are known, so
+// get never waits.
 func (s *seen) get(ctx context.Context, token string) *verified {
 	if s == nil {
 		return nil
@@ -58,7 +58,7 @@ func (s *seen) get(ctx context.Context, token string) *verified {
 	return t
 }
 
-// drop forgets a token that is no longer good, so that it takes no other's place.
+// drop removes a token that is no longer good, so that it takes no other token's place.
 func (s *seen) drop(token string) {
 	if s != nil {
 		s.tokens.Remove(token)

@@ -19,8 +19,8 @@ import (
 var (
 	// ErrInvalidToken means that the token is not good. Except for a revoked token, the
 	// error is also one of jwt's, such as [jwt.ErrTokenExpired]. Its text quotes nothing
-	// of the token. It is for the service's own log: it would help an attacker who sent
-	// the token.
+	// of the token. It is for the service's own log. Do not return it to the caller: it
+	// would help an attacker.
 	ErrInvalidToken = errors.New("verify: invalid token")
 
 	// ErrUnavailable means that there are no keys to verify the token with, or that
@@ -112,7 +112,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*authsec.Claims, e
 			return nil, err
 		}
 	}
-	// The claims are judged first, so that a token with bad claims costs neither a
+	// The claims are checked first, so that a token with bad claims costs neither a
 	// signature check nor a fetch.
 	if err := v.validator.Validate(t.claims); err != nil {
 		v.seen.drop(token)
@@ -146,7 +146,7 @@ func (v *Verifier) read(token string) (*jwt.Token, *verified, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	claims.Verified = true // nobody sees them before they are
+	claims.Verified = true // no caller sees them before they are verified
 	return parsed, &verified{claims: claims, decoded: m}, nil
 }
 

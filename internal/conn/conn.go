@@ -13,9 +13,9 @@ import (
 
 const (
 	// A connection that received nothing for pingAfter gets an HTTP/2 ping, and is
-	// closed if pingTimeout passes without an answer. Without pings, net/http uses a
-	// pooled connection that a NAT or load balancer has forgotten for about 15
-	// minutes, though new ones work (golang.org/issue/59690). The sum is less than the
+	// closed if pingTimeout passes without an answer. If a NAT or load balancer has
+	// forgotten a pooled connection, net/http without pings uses it for about 15 more
+	// minutes, although new ones work (golang.org/issue/59690). The sum is less than the
 	// 10 s of a request to the AuthSec server, so at most one of these is lost.
 	pingAfter   = 5 * time.Second
 	pingTimeout = 4 * time.Second

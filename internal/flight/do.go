@@ -1,8 +1,8 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package flight calls code that is not ours, which may panic, end its goroutine, or never
-// return. [Do] makes one call for one caller, [Start] one call for any number of
+// Package flight calls code that is not ours. That code may panic, end its goroutine, or
+// never return. [Do] makes one call for one caller, [Start] one call for any number of
 // waiters.
 package flight
 
@@ -26,8 +26,8 @@ var (
 	ErrTooMany = errors.New("has not returned from")
 )
 
-// PanicError says that the call panicked. Its text has the text of a runtime error,
-// but of any other value only the type, because the value may be a secret.
+// PanicError says that the call panicked. Its text has the text of a runtime error. Of
+// any other value it has only the type, because the value may be a secret.
 type PanicError struct{ text string }
 
 func (e *PanicError) Error() string { return e.text }
@@ -68,9 +68,9 @@ func (l *Left) allow(now time.Time) error {
 	return nil
 }
 
-// Do calls f in a goroutine of its own and returns what f returns, but waits no
-// longer than ctx. The error is f's own, a *[PanicError], [ErrExited],
-// [ErrTooMany], or ctx's. If ctx has ended before, f is not called.
+// Do calls f in a new goroutine and returns what f returns. The wait ends with ctx. The
+// error is f's own, a *[PanicError], [ErrExited], [ErrTooMany], or ctx's. If ctx has
+// already ended, f is not called.
 //
 // A call that outlasts ctx is left behind and counted in l. A nil l sets no
 // bound. If such a call succeeds after all, late gets its value; a nil late

@@ -30,7 +30,7 @@ type Flight[R any] struct {
 // [context.DeadlineExceeded] if f did not return within timeout. If land itself panics
 // or ends its goroutine, the waiters get a zero R and an error.
 //
-// after, which may be nil, then gets the waiters' result, when no waiter is held up.
+// after, which may be nil, then gets the waiters' result. No waiter waits for it.
 func Start[V, R any](ctx context.Context, timeout time.Duration, l *Left, f func(context.Context) (V, error), land func(V, error) R, after func(R)) *Flight[R] {
 	fl := &Flight[R]{node: node{done: make(chan struct{})}, err: ErrExited, settled: make(chan struct{})}
 	ctx = context.WithValue(context.WithoutCancel(ctx), nodeKey{}, &fl.node)
@@ -57,7 +57,7 @@ func Start[V, R any](ctx context.Context, timeout time.Duration, l *Left, f func
 	return fl
 }
 
-// Settle waits until after has returned, but no longer than ctx.
+// Settle waits until after has returned, or ctx ends.
 func (f *Flight[R]) Settle(ctx context.Context) {
 	select {
 	case <-f.settled:
@@ -65,8 +65,8 @@ func (f *Flight[R]) Settle(ctx context.Context) {
 	}
 }
 
-// Wait returns the flight's result, but waits no longer than ctx. The error is ctx's,
-// or [ErrCycle], or says that land failed. If the flight already has a result, Wait
+// Wait returns the flight's result. The wait ends with ctx. The error is ctx's, or
+// [ErrCycle], or says that land failed. If the flight already has a result, Wait
 // returns it even if ctx has ended.
 func (f *Flight[R]) Wait(ctx context.Context) (R, error) {
 	var none R
@@ -101,8 +101,8 @@ type node struct {
 // nodeKey is the key of a flight's node in the context of its call.
 type nodeKey struct{}
 
-// graph guards the waits of all nodes. If two flights begin to wait for each other, one
-// of them locks it later, and sees the cycle.
+// graph guards the waits of all nodes. If two flights begin to wait for each other, the
+// one that locks it second sees the cycle.
 var graph sync.Mutex
 
 // waitFor records that n's call waits for target. It records nothing and returns

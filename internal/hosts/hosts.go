@@ -70,7 +70,7 @@ func (l *List) Check(req *http.Request, direct func(*http.Request) bool) Verdict
 	return Insecure
 }
 
-// spells reports whether host is written as in a pattern for it.
+// spells reports whether a pattern has exactly this spelling of host.
 func (l *List) spells(host string) bool {
 	for i := range l.patterns {
 		if l.patterns[i].url == host && host != "" {
@@ -80,9 +80,9 @@ func (l *List) spells(host string) bool {
 	return false
 }
 
-// rooted reports whether u's path is empty or begins with a slash. net/http
-// writes the path right after the host when it asks a forward proxy, so a path
-// of "@evil.example" would lead to another host.
+// rooted reports whether u's path is empty or begins with a slash. When net/http
+// asks a forward proxy, it writes the path right after the host. So a path of
+// "@evil.example" would lead to another host.
 func rooted(u *url.URL) bool {
 	return (u.Path == "" || u.Path[0] == '/') && (u.RawPath == "" || u.RawPath[0] == '/')
 }
@@ -103,8 +103,8 @@ func (l *List) match(h host, u *url.URL) (named, plain bool) {
 	return named, plain
 }
 
-// diverted reports whether Request.Host names another place than the URL, of
-// which h is the host. A forward proxy goes where Request.Host says.
+// diverted reports whether Request.Host names another place than the URL, whose
+// host is h. A forward proxy goes where Request.Host says.
 func diverted(req *http.Request, h host) bool {
 	if req.Host == "" {
 		return false
@@ -116,7 +116,7 @@ func diverted(req *http.Request, h host) bool {
 
 // Loopback reports whether host, without a port, is this machine: localhost
 // or a loopback address. An address with a trailing dot is not one: the
-// resolver takes it for a name.
+// resolver reads it as a name.
 func Loopback(host string) bool {
 	// The comparison of lengths keeps out Unicode letters that fold to ASCII.
 	if name := strings.TrimSuffix(host, "."); len(name) == len("localhost") && strings.EqualFold(name, "localhost") {
@@ -128,8 +128,8 @@ func Loopback(host string) bool {
 // Direct returns a function that reports whether base sends a plain HTTP
 // request without a proxy. An http.Transport's Proxy decides. Another
 // RoundTripper may have a proxy of its own, most likely the environment's, so
-// only what http.ProxyFromEnvironment always exempts is direct. That function
-// goes by the spelling: it exempts localhost, but not LOCALHOST or "localhost.".
+// only hosts that http.ProxyFromEnvironment always exempts are direct. That function
+// compares the spelling: it exempts localhost, but not LOCALHOST or "localhost.".
 // A nil base is http.DefaultTransport.
 func Direct(base http.RoundTripper) func(*http.Request) bool {
 	if base == nil {
@@ -160,7 +160,7 @@ func Local(u *url.URL, base http.RoundTripper) bool {
 }
 
 // Place returns u's host, and its port if that is not the scheme's default, in one
-// spelling: to tell places apart.
+// spelling, so that places can be compared.
 func Place(u *url.URL) string {
 	place := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
 	if port := portOf(u); port != effectivePort(u.Scheme, "") {

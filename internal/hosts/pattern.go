@@ -45,7 +45,7 @@ func Parse(patterns []string) (*List, error) {
 	return l, nil
 }
 
-// Shown returns the patterns, fit to print: what may hold a secret is replaced.
+// Shown returns the patterns for printing. It replaces those that may hold a secret.
 func Shown(patterns []string) []string {
 	shown := make([]string, len(patterns))
 	for i, s := range patterns {

@@ -72,7 +72,7 @@ type host struct {
 	addr netip.Addr
 }
 
-// hostOf returns u's host. Its errors go after the URL, or what has it.
+// hostOf returns u's host. Its errors go after the URL or a field's name.
 func hostOf(u *url.URL) (host, error) {
 	s := u.Hostname()
 	if strings.HasPrefix(u.Host, "[") {
@@ -104,8 +104,8 @@ func (h host) below(parent host) bool {
 	return i > 0 && h.name[i] == '.' && strings.EqualFold(h.name[i+1:], parent.name)
 }
 
-// parseAddr returns the IP address that s spells, or the zero Addr. It tells
-// most names apart first, because the error of netip.ParseAddr is an allocation.
+// parseAddr returns the IP address that s spells, or the zero Addr. It recognizes
+// most names first, because the error of netip.ParseAddr costs an allocation.
 func parseAddr(s string) netip.Addr {
 	digit := func(c byte) bool { return '0' <= c && c <= '9' }
 	if s == "" || !strings.Contains(s, ":") && !(digit(s[0]) && digit(s[len(s)-1])) {
@@ -137,7 +137,7 @@ func checkName(s string) error {
 	return nil
 }
 
-// validPort accepts no port, and 1 to 65535 without leading zeros.
+// validPort accepts "" and 1 to 65535 without leading zeros.
 func validPort(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 16)
 	return s == "" || err == nil && s[0] != '0'

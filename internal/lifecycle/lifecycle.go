@@ -59,7 +59,7 @@ func NewID(token string) ID {
 
 // Moment is a reading of the two local clocks.
 type Moment struct {
-	Mono time.Duration // monotonic, from any fixed origin; may stand still while the machine sleeps
+	Mono time.Duration // monotonic, from any fixed origin; may stand still while the machine is suspended
 	Wall time.Duration // wall clock, since 1970; may be wrong and may step
 }
 
@@ -97,7 +97,7 @@ const (
 	FailCached               // return Failure
 )
 
-// Call is one call for a token.
+// Call is one request of a caller for a token.
 type Call struct {
 	Began    time.Duration // monotonic
 	Deadline time.Duration // monotonic; 0: none. Only a call with a deadline waits out a rate limit
@@ -155,8 +155,8 @@ func (s *State) Next(now Moment, c Call) Action {
 // Answers reports whether c, which waited for fetch f, returns the result of f. got is
 // the token that f brought. If f began before c, its answer may be too old for c. If a
 // clock step caused f, f may not have asked the server. In both cases an ordinary call
-// returns the result, Refresh does not, and a rejection does if f has the same cause
-// or brought another token.
+// returns the result, and Refresh does not. A call with a rejected token does if f has
+// the same cause or brought another token.
 func (c Call) Answers(f Fetch, got ID) bool {
 	switch {
 	case f.Began >= c.Began && f.keep.ID == none:

@@ -17,7 +17,7 @@ type Token struct {
 	first    time.Duration // the age at the first renewal attempt: random, in the first half of the window
 	renewAt  time.Duration // the age at the next renewal attempt; never: one is under way
 	drift    time.Duration // how far the wall clock was ahead of the monotonic clock at the last step that was handled
-	doubt    bool          // by the wall clock the token has expired: the machine may have slept
+	doubt    bool          // by the wall clock the token has expired: the machine may have been suspended
 }
 
 // New returns a Token that was received at this moment. renewBefore is the renewal
@@ -113,8 +113,8 @@ func (t Token) renewing(now Moment) Token {
 	return t
 }
 
-// kept returns the token after a clock step, for the case that it is good by the wall
-// clock. The machine may have slept, so a step ahead counts as part of the token's life.
+// kept returns the token after a clock step, if it is good by the wall clock. The
+// machine may have been suspended, so a step ahead counts as part of the token's life.
 func (t Token) kept(now Moment) Token {
 	if jump := t.jump(now); jump > 0 {
 		t.received.Mono -= jump
@@ -136,7 +136,7 @@ func (t Token) again(now Moment, wait time.Duration, u float64) Token {
 }
 
 // confirmed returns the token after the server returned it again, as newer. The known
-// expiry stands unless the server names another or the clocks have drifted apart.
+// expiry stays unless the server names another or the clocks have drifted apart.
 func (t Token) confirmed(newer Token, now Moment, u float64) Token {
 	switch same := t.sameExpiry(newer); {
 	case same && !apart(t.ahead(now)):
@@ -150,8 +150,8 @@ func (t Token) confirmed(newer Token, now Moment, u float64) Token {
 }
 
 // sameExpiry reports whether newer has the known expiry. If the server names only a
-// lifetime, the lifetime does not start again: newer has another expiry only if that
-// is sooner.
+// lifetime, the lifetime does not start again: newer has another expiry only if its
+// expiry is earlier.
 func (t Token) sameExpiry(newer Token) bool {
 	if t.NotAfter.IsZero() && newer.NotAfter.IsZero() {
 		return newer.received.Mono+newer.Life > t.received.Mono+t.Life
@@ -170,7 +170,7 @@ func (t Token) ended(f Fetch, r Result, now Moment) bool {
 	case f.Rejected == t.ID: // an API rejected it, and the server has no delegation
 		return true
 	}
-	// By the wall clock, too, the token has ended: it expired while the machine slept.
+	// The token has also expired by the wall clock, while the machine was suspended.
 	ahead := t.ahead(now)
 	return ahead > maxDrift && t.age(now)+ahead >= t.Life
 }

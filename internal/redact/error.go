@@ -15,8 +15,8 @@ import (
 // maxTree is how many errors of a tree Conceal searches. It hides a larger tree.
 const maxTree = 100
 
-// maxErrorText is how long a text Conceal searches. A longer one, such as of an answer
-// that net/http quotes, is hidden but for its beginning.
+// maxErrorText is the length of the longest text that Conceal searches. Of a longer
+// text, such as an answer that net/http quotes, only the beginning is shown.
 const maxErrorText = 8 << 10
 
 // try calls code that is not ours. It returns false if that panicked.
@@ -49,9 +49,9 @@ func Panic(v any) string {
 
 // Conceal returns err if neither its text nor that of an error below it shows a
 // secret, the client ID or something like a token. Otherwise it returns an error
-// with err's redacted text, which hides err from everything but [errors.Is], and
-// [errors.As] for an error that shows none of these, itself or below it. An error
-// whose methods panic is hidden as well.
+// with err's redacted text, which hides err. [errors.Is] still finds err and all
+// errors below it. [errors.As] finds only errors that show none of these, also below.
+// An error whose methods panic is hidden as well.
 func Conceal(err error, clientID string, secrets ...string) error {
 	if err == nil {
 		return nil
@@ -88,8 +88,8 @@ func Conceal(err error, clientID string, secrets ...string) error {
 	return &concealed{Text(Error(err), clientID, secrets...), func() error { return err }, clean}
 }
 
-// Hide returns an error with this text, through which only [errors.Is] sees err.
-// It is for an error that may hold secrets that nobody here knows.
+// Hide returns an error with this text, which hides err from all but [errors.Is]. It
+// is for an error that may hold secrets that this package does not know.
 func Hide(err error, text string) error {
 	return &concealed{text, func() error { return err }, func(error) bool { return false }}
 }
@@ -108,7 +108,8 @@ func (c *concealed) Is(target error) bool {
 	return is
 }
 
-// As asks with a target of its own: the caller's gets nothing that shows a secret.
+// As uses a target of its own, so that the caller's target gets nothing that shows a
+// secret.
 func (c *concealed) As(target any) bool {
 	found := reflect.New(reflect.TypeOf(target).Elem())
 	as, _ := try(func() bool { return errors.As(c.err(), found.Interface()) })

@@ -22,7 +22,7 @@ const (
 	window  = 4 << 10 // bytes of a text that Text may show before it is trimmed to maxText
 	shownID = 8       // characters of a client ID that may be shown
 
-	// maxSpelling is how many bytes an escaped byte may have: "&#x0065;" has 8, six
+	// maxSpelling is how many bytes an escaped byte may have: "&#x0065;" has 8, and six
 	// rounds of percent-encoding make 13.
 	maxSpelling = 16
 	maxSecret   = 16 << 10 // bytes of the longest token
@@ -32,12 +32,12 @@ const (
 var tokenLike = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*|(?i:\b(bearer[\s:]+)[a-z0-9._~+/-]{16,}=*)`)
 
 // Text makes foreign text fit for a line of an error or a log. It strikes out
-// the secrets as [Strike] does, and all that looks like a JWT or a bearer token.
+// the secrets as [Strike] does, and everything that looks like a JWT or a bearer token.
 // It shortens the client ID, replaces unprintable characters by spaces, trims
 // the text and cuts it after 512 bytes.
 //
-// A secret of less than 8 bytes can't be told from words. The text that has one,
-// plain or escaped, is replaced by Mark as a whole.
+// A secret of less than 8 bytes can't be told from words. If a text has one, plain or
+// escaped, Mark replaces the whole text.
 func Text(s, clientID string, secrets ...string) string {
 	s = strings.TrimSpace(s)
 	s = s[:min(len(s), window+max(Reach(secrets...), Reach(clientID)))]
@@ -71,8 +71,8 @@ func Strike(text string, limit int, secrets ...string) (shown string, cut bool) 
 	return replace(near, find(near, long), n), len(text) > limit
 }
 
-// Reach is how many bytes of a text after the limit Strike needs, so that it
-// knows a secret that the limit halves. Of a secret, the first 16 KiB count.
+// Reach is how many bytes of a text after the limit Strike needs to recognize a
+// secret that the limit halves. Only the first 16 KiB of a secret count.
 func Reach(secrets ...string) int {
 	longest := 0
 	for _, secret := range secrets {
@@ -81,8 +81,8 @@ func Reach(secrets ...string) int {
 	return min(longest, maxSecret) * maxSpelling
 }
 
-// ShortID returns what may be shown of a client ID: its first 8 characters. If it
-// has no more than that, half of them.
+// ShortID returns what may be shown of a client ID: its first 8 characters, or half
+// of it if it has no more than 8.
 func ShortID(id string) string {
 	if id == "" {
 		return ""
@@ -117,8 +117,8 @@ func runeStart(s string, n int) int {
 	return n
 }
 
-// replace returns the first limit bytes of a text with the spans replaced. Of
-// spans that overlap, the first one's replacement is written.
+// replace returns the first limit bytes of a text with the spans replaced. If spans
+// overlap, it writes only the first one's replacement.
 func replace(text string, spans []span, limit int) string {
 	slices.SortStableFunc(spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	limit = runeStart(text, limit)

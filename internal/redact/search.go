@@ -28,12 +28,12 @@ type span struct {
 	with string
 }
 
-// needle is what find looks for, in all that a text can be decoded to.
+// needle is what find looks for, in a text and in everything it can be decoded to.
 type needle struct {
 	text  []byte // folded
 	with  string // what replaces it
-	tail  bool   // it is a JWT without its signature, of which any part may follow
-	short bool   // it can't be told from words: it is replaced with the whole text
+	tail  bool   // it is a JWT without its signature; any part of the signature may follow
+	short bool   // it can't be told from words, so the whole text is replaced
 }
 
 // needles returns the needles for the secrets and the client ID. Each may be "".
@@ -83,7 +83,7 @@ type view struct {
 	at   []part // at[i] is the part of the original text that text[i] comes from; nil: it is the original
 }
 
-// part is where v's text between two offsets comes from.
+// part returns where v's text between two offsets comes from.
 func (v *view) part(from, to int) part {
 	if v.at == nil {
 		return part{from, to}
@@ -161,7 +161,7 @@ func (v *view) unescape() bool {
 		return false
 	}
 	next := new(view)
-	inner := false // a backslash was escaped, and stands before what it escapes itself: the next round's
+	inner := false // \\ has just become a backslash: the next round undoes what that escapes
 	for i := 0; i < len(v.text); {
 		plain, n := v.text[i:i+1], 1
 		wasInner := inner && plain[0] != '\\'
@@ -190,9 +190,9 @@ var (
 	base64Only = strings.NewReplacer("-", "+", "_", "/", "=", "", " ", "", "\t", "", "\r", "", "\n", "", "\f", "")
 )
 
-// base64 decodes all that may be base64, also in lines. Where it begins is unknown,
-// since what stands before it may look like base64, too. So each run of characters
-// is decoded in the four ways in which it can lie in groups of four.
+// base64 decodes everything that may be base64, also in several lines. Its beginning
+// is unknown, because the text before it may look like base64, too. So each run of
+// characters is decoded four times, from each of its first four characters on.
 func (v *view) base64() *view {
 	next := new(view)
 	for _, m := range base64Run.FindAllIndex(v.text, -1) {

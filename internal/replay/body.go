@@ -27,8 +27,8 @@ type Body struct {
 	req      *http.Request
 	buffer   int64
 	attempts int           // calls of Next
-	last     io.ReadCloser // what Next returned last; before, req.Body
-	open     getBody       // opens a copy of a body that is in memory; nil: it is not
+	last     io.ReadCloser // the body that Next returned last; at first req.Body
+	open     getBody       // opens a copy of a body that is in memory; nil: it is not in memory
 	watch    *watch        // of the last attempt's body, if GetBody makes the next; or nil
 }
 
@@ -41,11 +41,11 @@ func New(req *http.Request, buffer int64) Body {
 }
 
 // Next returns the Body and GetBody of the next attempt. Base closes the body. If
-// the attempt is not sent, Close does.
+// the attempt is not sent, call Close.
 //
-// The first call's error is the body's own or ctx's, from reading it into memory.
-// A later call's error is an ErrNoBody. A later call waits until Base is done with
-// the body before, within closePatience and ctx.
+// The first call may read the body into memory; its error is the body's or ctx's. A
+// later call's error is an ErrNoBody. A later call waits until Base is done with the
+// last body, within closePatience and ctx.
 func (b *Body) Next(ctx context.Context) (body io.ReadCloser, get getBody, err error) {
 	body, get = b.req.Body, b.req.GetBody
 	b.attempts++
@@ -94,7 +94,7 @@ func (b *Body) load(ctx context.Context) (io.ReadCloser, error) {
 	return b.open()
 }
 
-// again calls GetBody, once Base does not use the body before.
+// again calls GetBody, after Base has stopped using the last body.
 func (b *Body) again(ctx context.Context) (io.ReadCloser, error) {
 	if !b.watch.release(ctx) {
 		return nil, fmt.Errorf("%w: it is still in use", ErrNoBody)
@@ -127,8 +127,8 @@ func (b *Body) Broken() error {
 	return b.watch.broken
 }
 
-// Close closes the body of a request, or of an attempt, that is not sent. A Close that
-// hangs is left behind after closePatience.
+// Close closes the body of a request or an attempt that is not sent. If the body's own
+// Close hangs, it is left behind after closePatience.
 func (b *Body) Close() {
 	last := b.last
 	b.last = nil
@@ -142,7 +142,7 @@ func (b *Body) Close() {
 
 var errPanicked = errors.New("authsec: the body panicked")
 
-// quietly calls f, whose panic is an error.
+// quietly calls f, and returns an error if f panics.
 func quietly(f func() error) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -158,8 +158,8 @@ var (
 	nopCloserWriterTo = reflect.TypeOf(io.NopCloser((*bytes.Reader)(nil)))
 )
 
-// inMemory returns what opens copies of a body in memory, or nil if it is not there.
-// It knows the same types as net/http (isKnownInMemoryReader in transfer.go), which
+// inMemory returns a func that opens copies of a body, or nil if the body is not in
+// memory. It knows the same types as net/http (isKnownInMemoryReader in transfer.go), which
 // sends them together with the header.
 func inMemory(body io.ReadCloser) getBody {
 	if t := reflect.TypeOf(body); t != nopCloser && t != nopCloserWriterTo {
@@ -176,7 +176,7 @@ func inMemory(body io.ReadCloser) getBody {
 	return nil
 }
 
-// reopen returns what opens copies of a reader in memory.
+// reopen returns a func that opens copies of a reader in memory.
 func reopen[R any, P interface {
 	*R
 	io.Reader

@@ -17,11 +17,12 @@ import (
 const (
 	drainBytes = 4 << 10                // that Discard reads
 	holdBytes  = 64 << 10               // that Hold reads
-	readTime   = 100 * time.Millisecond // for which either waits
+	readTime   = 100 * time.Millisecond // that each of them waits
 )
 
-// Discard reads what little is left of a response's body, so that its connection
-// can be used again, and closes it. It leaves a Read or Close that hangs behind.
+// Discard reads the rest of a response's body if it is short, so that its connection
+// can be used again, and closes the body. It does not wait for a Read or Close that
+// hangs.
 func Discard(body io.ReadCloser) {
 	if body == nil || body == http.NoBody {
 		return
@@ -31,8 +32,8 @@ func Discard(body io.ReadCloser) {
 	drain(ctx, body, drainBytes)
 }
 
-// drain reads up to limit bytes of a body and closes it, once. At the end of ctx
-// it leaves a Read or Close that hangs behind.
+// drain reads up to limit bytes of a body and closes it once. After the end of ctx it
+// does not wait for a Read or Close that hangs.
 func drain(ctx context.Context, body io.ReadCloser, limit int64) ([]byte, error) {
 	b := &once{ReadCloser: body}
 	data, err := flight.Do(ctx, nil, func(context.Context) ([]byte, error) {
@@ -42,7 +43,7 @@ func drain(ctx context.Context, body io.ReadCloser, limit int64) ([]byte, error)
 		if _, err := data.ReadFrom(io.LimitReader(b, limit)); err != nil {
 			return nil, err
 		}
-		return data.Bytes(), b.Close() // for whose error net/http's request fails, too
+		return data.Bytes(), b.Close() // net/http, too, fails a request if Close does
 	}, nil)
 	if err != nil {
 		go b.Close() // ends the Read of a body from net/http
@@ -99,7 +100,7 @@ type held struct {
 	once
 	done  chan struct{} // closed when the goroutine has ended
 	start bytes.Buffer  // the goroutine's, then Read's
-	err   error         // that follows start; nil: the rest of the body does
+	err   error         // that follows start; nil: the rest of the body follows
 }
 
 func (h *held) Read(p []byte) (int, error) {

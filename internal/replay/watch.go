@@ -81,8 +81,8 @@ func (w *watch) end() {
 	}
 }
 
-// release waits until Base is done with all bodies, and then takes from it those
-// that it has not closed. Base keeps them if a Read hangs. It reports success.
+// release waits until Base is done with all bodies, and then takes from Base those
+// that it has not closed. If a Read hangs, Base keeps them, and release returns false.
 func (w *watch) release(ctx context.Context) bool {
 	idle := func() bool { return w.calls == 0 }
 	closed := func() bool {

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package share keeps the server's latest answer about an agent in a store that the
-// agent's processes share, encrypted. The store may be slow, down, full or lying. The
-// package also decides which entries answer a fetch.
+// agent's processes share, encrypted. The store may be slow, down or full, or return
+// wrong data. The package also decides which entries answer a fetch.
 package share
 
 import (

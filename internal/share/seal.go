@@ -81,8 +81,8 @@ func (s *sealer) open(stored []byte) ([]byte, error) {
 	return nil, errNoKey
 }
 
-// binding returns what the entries of an agent at a server are bound to, and its
-// SHA-256, which is their key in a store and does not show the client ID.
+// binding returns what the entries of an agent at a server are bound to, and the
+// SHA-256 of that. The SHA-256 is their key in a store, and does not show the client ID.
 func binding(server, agent string) (bound []byte, key string) {
 	bound = fmt.Appendf(nil, "authsec cache 1\x00%q\x00%q", server, agent)
 	sum := sha256.Sum256(bound)

@@ -60,8 +60,8 @@ func New(o Options) (*Cache, error) {
 
 // Await calls take with the entry, now and after each change, until take returns true.
 // taken is false if this process must ask the server: it has the lease, the store has
-// no leases or fails, or other processes have had the lease for patience. The caller
-// must call release once, in any case. It ends the lease, if there is one.
+// no leases or fails, or other processes have had the lease for as long as patience. The
+// caller must always call release once. It ends the lease, if there is one.
 func (c *Cache) Await(ctx context.Context, patience time.Duration, take func(Entry) bool) (taken bool, release func(context.Context)) {
 	release = func(context.Context) {}
 	look := c.looker(take)

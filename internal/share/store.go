@@ -20,8 +20,8 @@ const (
 	minRest = time.Second // after the first time-out; doubles with each in a row
 	maxRest = time.Minute // up to this, with ±50 % jitter
 
-	// While maxStuck uses still run that have not returned in time, the store is not
-	// used.
+	// The store is not used while maxStuck uses that have not returned in time still
+	// run.
 	maxStuck = 4
 )
 

@@ -16,7 +16,7 @@ type Want struct {
 	Refresh  bool          // only an answer since the fetch began counts
 	Within   time.Duration // an answer without another token may be this much older than the fetch
 
-	own    time.Time     // the time, as far as is known without the entry
+	own    time.Time     // an estimate of the time that does not use the entry
 	waited time.Duration // since the fetch began
 }
 
@@ -30,12 +30,12 @@ const (
 	maxCold = time.Minute
 )
 
-// Look sets the time, as far as is known without the entry, and how long the fetch has
-// lasted. The caller calls it before Accepts and Fails.
+// Look sets an estimate of the time that does not use the entry, and how long the fetch
+// has lasted. The caller calls it before Accepts and Fails.
 func (w *Want) Look(own time.Time, waited time.Duration) { w.own, w.waited = own, waited }
 
-// recent reports whether an answer was asked for at most within before the fetch
-// began, or later. A time in the future is not recent: it only shows that clocks differ.
+// recent reports whether an answer was asked for after the fetch began, or before it by
+// no more than within. A time in the future is not recent: it only shows that clocks differ.
 func (w *Want) recent(said time.Time, within time.Duration) bool {
 	age := w.own.Sub(said)
 	return age > -slack && age <= within+w.waited
@@ -58,8 +58,8 @@ func (w *Want) Accepts(e Entry, token string) bool {
 	return true
 }
 
-// Fails reports whether the failure in e is the result of the fetch. now is the time,
-// as far as is known with e.
+// Fails reports whether the failure in e is the result of the fetch. now is an estimate
+// of the time that uses e.
 func (w *Want) Fails(e Entry, now time.Time) bool {
 	f := e.Failure
 	if f == nil || !f.Told.After(w.Known) || f.Told.Before(e.Answered) {

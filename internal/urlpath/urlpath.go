@@ -1,8 +1,8 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package urlpath checks and normalizes the path of a URL, so that no server takes
-// it for another path than this module does.
+// Package urlpath checks and normalizes the path of a URL, so that no server reads it
+// as another path than this module does.
 package urlpath
 
 import (
@@ -17,9 +17,9 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Clean returns the one spelling of an escaped path: what needs no escape
-// has none, dot and empty segments are gone. Whatever a server could take for
-// another path than this module does is refused. Its errors go after "The URL".
+// Clean returns the canonical form of an escaped path: it has no needless escapes, no
+// dot segments and no empty segments. Clean refuses a path that a server could read as
+// another path than this module does. Its errors go after "The URL".
 func Clean(raw string) (string, error) {
 	var clean, decoded strings.Builder
 	for i := 0; i < len(raw); i++ {

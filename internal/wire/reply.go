@@ -77,8 +77,9 @@ func clockAhead(date time.Time, age time.Duration, sent, received time.Time) tim
 // Now returns the time on the server's clock when the answer came.
 func (r *Reply) Now() time.Time { return r.Received.Round(0).Add(r.Ahead) }
 
-// Asked returns when the request was sent, on the server's clock, or for an answer from
-// an HTTP cache the request before it. What an admin did later may not be in the answer.
+// Asked returns when the request was sent, on the server's clock. For an answer from an
+// HTTP cache, it is when the cache's own request was sent. The answer may not show what
+// an admin did after that.
 func (r *Reply) Asked() time.Time { return r.Now().Add(-r.Age - r.Received.Sub(r.Sent)) }
 
 // object decodes the body, which must be one JSON object. The last value of a field

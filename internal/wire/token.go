@@ -28,8 +28,8 @@ type TokenResponse struct {
 	Claims jwt.MapClaims  // the token's claims, not verified; nil if it is not a JWT
 }
 
-// ParseTokenResponse reads the body of a 200. A field of another type is an error,
-// except spiffe_id, tenant_id, workspace_id and updated_at: they then read as absent.
+// ParseTokenResponse reads the body of a 200. A field of another type is an error. But
+// spiffe_id, tenant_id, workspace_id and updated_at of another type read as absent.
 func (r *Reply) ParseTokenResponse() (*TokenResponse, error) {
 	f, err := r.object()
 	if err != nil {

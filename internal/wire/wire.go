@@ -34,8 +34,8 @@ func NewServer(base *url.URL) Server {
 // TokenEndpoint returns the URL for delegation tokens, without the client ID.
 func (s Server) TokenEndpoint() *url.URL { return s.root.JoinPath("uflow/sdk/delegation-token") }
 
-// KeySet returns the URL of a tenant's JSON Web Key Set. It has a parameter for older
-// and one for newer servers, which call a tenant a workspace.
+// KeySet returns the URL of a tenant's JSON Web Key Set. It has one parameter for older
+// servers, and one for newer servers, which call a tenant a workspace.
 func (s Server) KeySet(tenant string) *url.URL {
 	u := s.root.JoinPath("spiresvc/v1/jwt/bundle")
 	u.RawQuery = url.Values{"tenant_id": {tenant}, "workspace_id": {tenant}}.Encode()

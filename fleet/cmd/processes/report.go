@@ -99,7 +99,7 @@ This section is written by a command that takes about %d minutes and needs redis
 `+"```sh\ngo run -C fleet ./cmd/processes\n```"+`
 
 Measured %s on %d cores, %s/%s, %s. For each line, %d processes of one agent begin at the same moment on one machine. Each asks for its
-token every 50 ms, and 1 s after a failed call. authsec's calls have a deadline far away, so that they wait out a 429. The plain loop is hand-written:
+token every 50 ms, and 1 s after a failed call. authsec's calls have a late deadline, so that they wait out a 429. The plain loop is hand-written:
 it asks the server if it has no token or an expired one. x/oauth2 is ReuseTokenSourceWithExpiry over the same request. The server is on loopback and
 allows %d requests in %v from one address. The admin delegates again shortly before renewals may begin.
 
@@ -119,10 +119,10 @@ allows %d requests in %v from one address. The admin delegates again shortly bef
 	}
 	b.WriteString(`
 Without a cache, a process of authsec that got a 429 asks again once, after one to two windows. Loops that ask every second have the token sooner.
-Until then they get 429s, and so does everybody else behind their address.
+Until then, they and everybody else behind their address get 429s.
 
-Renewals begin at a time that suits each: soon with a cache; without one when the limit has recovered from the start, and for authsec so early that
-the random moments of the processes stay below the limit.
+Renewals begin at a different time in each line. With a cache, they begin soon. Without one, they begin when the requests of the start no longer count for
+the limit. Those of authsec begin early enough that the processes' random moments stay below the limit.
 
 `)
 	for _, o := range outcomes {
