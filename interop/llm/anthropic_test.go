@@ -34,15 +34,12 @@ func newAnthropic(cfg authsec.Config, url string) (*authsec.Source, anthropic.Cl
 // anthropicOnce makes a client in which only the SDK retries.
 func anthropicOnce(cfg authsec.Config, url string) (anthropic.Client, error) {
 	// docs: begin llm-anthropic-retry
-	src, err := authsec.NewSource(cfg)
+	transport, err := authsec.NewTransport(cfg)
 	if err != nil {
 		return anthropic.Client{}, err
 	}
-	httpClient := &http.Client{Transport: &authsec.Transport{
-		Source: src,
-		Hosts:  cfg.Hosts,
-		Retry:  authsec.RetryPolicy{MaxAttempts: 1}, // the SDK retries
-	}}
+	transport.Retry.MaxAttempts = 1 // the SDK retries
+	httpClient := &http.Client{Transport: transport}
 	// docs: end llm-anthropic-retry
 	return anthropic.NewClient(option.WithBaseURL(url), option.WithHTTPClient(httpClient), option.WithAPIKey("none")), nil
 }

@@ -35,15 +35,12 @@ func newOpenAI(cfg authsec.Config, url string) (*authsec.Source, openai.Client, 
 // openAIOnce makes a client in which only the SDK retries.
 func openAIOnce(cfg authsec.Config, url string) (openai.Client, error) {
 	// docs: begin llm-openai-retry
-	src, err := authsec.NewSource(cfg)
+	transport, err := authsec.NewTransport(cfg)
 	if err != nil {
 		return openai.Client{}, err
 	}
-	httpClient := &http.Client{Transport: &authsec.Transport{
-		Source: src,
-		Hosts:  cfg.Hosts,
-		Retry:  authsec.RetryPolicy{MaxAttempts: 1}, // the SDK retries
-	}}
+	transport.Retry.MaxAttempts = 1 // the SDK retries
+	httpClient := &http.Client{Transport: transport}
 	// docs: end llm-openai-retry
 	return openai.NewClient(option.WithBaseURL(url+"/v1"), option.WithHTTPClient(httpClient), option.WithAPIKey("none")), nil
 }

@@ -146,3 +146,18 @@ func TestAttempts(t *testing.T) {
 		}
 	})
 }
+
+func TestDoesNotLeak(t *testing.T) {
+	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
+		requests, tokens := s.Stray(t, func(cfg authsec.Config, url string) {
+			_, c, err := sdk.connect(cfg, url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.model(ctx)
+		})
+		if requests < 2 || tokens != 0 { // OpenAI's follows no redirect to another host
+			t.Errorf("%d requests went to other hosts, %d of them with a token; want at least 2, and none with a token", requests, tokens)
+		}
+	})
+}

@@ -208,3 +208,13 @@ func TestConnectReplacesARejectedToken(t *testing.T) {
 		}
 	}
 }
+
+func TestConnectDoesNotLeak(t *testing.T) {
+	itest.New(t).CheckStays(t, func(cfg authsec.Config, url string) {
+		client, _, err := connectClient(cfg, url+echoOnce)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client.CallUnary(t.Context(), connect.NewRequest(wrapperspb.String("hello")))
+	})
+}

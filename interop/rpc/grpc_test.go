@@ -18,8 +18,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/credentials/oauth"
 	health "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -173,57 +171,6 @@ func TestGRPCReplacesARejectedToken(t *testing.T) {
 		}
 		stack.CheckSeen(t)
 	})
-}
-
-// Without the interceptors a rejected token is used until it expires, or until a call of
-// Renew. The Source's error is there only as text.
-func TestGRPCWithoutInterceptors(t *testing.T) {
-	stack := itest.New(t)
-	src, err := authsec.NewSource(stack.Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := grpc.NewClient(serve(t, stack), grpc.WithTransportCredentials(trusted()),
-		grpc.WithPerRPCCredentials(oauth.TokenSource{TokenSource: src}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	c := health.NewHealthClient(conn)
-	rejected, without := stack.Live(t, src, func() error { return check(t.Context(), c) })
-	for _, err := range []error{rejected, without} {
-		if status.Code(err) != codes.Unauthenticated || status.Convert(err).Message() != "revoked token" {
-			t.Errorf("error = %v, want the server's Unauthenticated", err)
-		}
-	}
-
-	// Renew makes the Source drop the token.
-	stack.Revoke()
-	token, err := src.Token()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = src.Renew(t.Context(), token)
-	stack.CheckNotDelegated(t, err)
-	err = check(t.Context(), c)
-	if status.Code(err) != codes.Unauthenticated || errors.Is(err, authsec.ErrNotDelegated) || !strings.Contains(err.Error(), "no delegation") {
-		t.Errorf("error = %v, want Unauthenticated with only the text of the Source's error", err)
-	}
-	stack.CheckNoToken(t, err.Error())
-}
-
-// The credentials send no token over a connection without TLS.
-func TestGRPCWantsTLS(t *testing.T) {
-	src, err := authsec.NewSource(itest.New(t).Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := grpc.NewClient("127.0.0.1:1", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithPerRPCCredentials(oauth.TokenSource{TokenSource: src}))
-	if err == nil {
-		conn.Close()
-		t.Error("no error for a token over plain TCP")
-	}
 }
 
 func TestGRPCServerRejects(t *testing.T) {

@@ -16,13 +16,12 @@ import (
 
 // oauth2Client returns x/oauth2's own client, for code that accepts no other.
 func oauth2Client(ctx context.Context, cfg authsec.Config) (*http.Client, *authsec.Source, error) {
-	// docs: begin oauth2
+	// It sends the token to every host: see TestOAuth2TransportLeaks.
 	src, err := authsec.NewSource(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
 	client := oauth2.NewClient(ctx, src)
-	// docs: end oauth2
 	return client, src, nil
 }
 

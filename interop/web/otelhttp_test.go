@@ -22,11 +22,12 @@ import (
 // traceAttempts returns a client with a span for each attempt of a request.
 func traceAttempts(cfg authsec.Config, options ...otelhttp.Option) (*http.Client, *authsec.Source, error) {
 	// docs: begin otelhttp-attempts
-	client, err := authsec.NewClient(cfg)
+	transport, err := authsec.NewTransport(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	client.Transport.(*authsec.Transport).Base = otelhttp.NewTransport(http.DefaultTransport, options...)
+	transport.Base = otelhttp.NewTransport(transport.Base, options...)
+	client := &http.Client{Transport: transport}
 	// docs: end otelhttp-attempts
 	return client, itest.SourceOf(client), nil
 }
@@ -34,14 +35,13 @@ func traceAttempts(cfg authsec.Config, options ...otelhttp.Option) (*http.Client
 // traceRequests returns a client with a span for each request.
 func traceRequests(cfg authsec.Config, options ...otelhttp.Option) (*http.Client, *authsec.Source, error) {
 	// docs: begin otelhttp-requests
-	client, err := authsec.NewClient(cfg)
+	transport, err := authsec.NewTransport(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	transport := client.Transport
-	client.Transport = otelhttp.NewTransport(transport, options...)
+	client := &http.Client{Transport: otelhttp.NewTransport(transport, options...)}
 	// docs: end otelhttp-requests
-	return client, itest.SourceOf(&http.Client{Transport: transport}), nil
+	return client, transport.Source.(*authsec.Source), nil
 }
 
 // statuses returns the response statuses in the spans. 0: the span has none.

@@ -25,13 +25,13 @@ import (
 // retryable returns a client of retryablehttp, which retries by itself.
 func retryable(cfg authsec.Config) (*retryablehttp.Client, *authsec.Source, error) {
 	// docs: begin retryablehttp
-	client, err := authsec.NewClient(cfg)
+	transport, err := authsec.NewTransport(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	client.Transport.(*authsec.Transport).Retry.MaxAttempts = 1 // it has retries of its own
+	transport.Retry.MaxAttempts = 1 // the library has retries of its own
 	retrying := retryablehttp.NewClient()
-	retrying.HTTPClient = client
+	retrying.HTTPClient = &http.Client{Transport: transport}
 	retrying.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		if errors.Is(err, authsec.ErrNotDelegated) {
 			return false, err // only an admin can help
@@ -39,7 +39,7 @@ func retryable(cfg authsec.Config) (*retryablehttp.Client, *authsec.Source, erro
 		return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
 	}
 	// docs: end retryablehttp
-	return retrying, itest.SourceOf(client), nil
+	return retrying, transport.Source.(*authsec.Source), nil
 }
 
 // restyV2 returns a client of resty, which does not retry by default.
