@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -36,12 +37,13 @@ type bridge struct {
 	log       *slog.Logger
 	linger    time.Duration
 	tools     toolHeaders
-	watch     func(session) // passes on what the server sends by itself in a session
+	watch     func(session)       // passes on what the server sends by itself in a session
+	replace   func(session) error // begins another session in place of a lost one
 
 	// calls are requests without a response, but not those that never end.
-	calls sync.WaitGroup
-	// reviving holds a value while a lost session is replaced.
-	reviving chan struct{}
+	calls   sync.WaitGroup
+	held    memory       // for the server's messages that are not passed on yet
+	garbage atomic.Int64 // how much the server sent that is not a message
 
 	mu        sync.Mutex // guards what follows
 	session   session
@@ -49,6 +51,7 @@ type bridge struct {
 	greeted   message              // and its notifications/initialized
 	stopWatch context.CancelFunc   // ends the stream of the server's messages; may be nil
 	inFlight  map[string]*exchange // by the request's ID
+	revival   *revival             // of the session, if it is under way
 	asked     int                  // how many requests of the bridge's own there were
 }
 
@@ -72,6 +75,7 @@ func (b *bridge) run(ctx context.Context, in io.Reader) error {
 	defer cancel(nil)
 	b.out.failed = func(err error) { cancel(fmt.Errorf("standard output can't be written: %w", err)) }
 	b.watch = func(s session) { b.startWatch(ctx, s) }
+	b.replace = func(lost session) error { return b.beginAgain(ctx, lost) }
 	lines := readLines(in, maxMessage, ctx.Done())
 	var end error
 	for end == nil {
@@ -140,7 +144,7 @@ func (b *bridge) tooLong(o *outline) {
 		b.out.write(answer)
 		return
 	}
-	b.log.Warn("a notification was too long, and was not sent", "method", o.method)
+	b.log.Warn("a message of the host was too long, and was not sent", "kind", o.kind(), "method", o.method)
 }
 
 // take sends the message that is in a line.
@@ -189,7 +193,12 @@ func (b *bridge) cancel(id json.RawMessage) bool {
 
 // begin sends m, in the background.
 func (b *bridge) begin(ctx context.Context, m message) *exchange {
-	ctx, cancel := context.WithCancel(ctx)
+	var cancel context.CancelFunc
+	if len(m.requests()) > 0 {
+		ctx, cancel = context.WithCancel(ctx)
+	} else { // the server has nothing to do but to accept it
+		ctx, cancel = context.WithTimeout(ctx, lateTime)
+	}
 	x := &exchange{
 		b: b, m: m, modern: m.kind == request && m.metaVersion() != "", stop: cancel,
 		open: make(map[string]json.RawMessage), answered: make(chan struct{}),

@@ -4,10 +4,7 @@
 package mcp
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/authsec-go/authsec"
@@ -93,8 +90,8 @@ func newBridge(cmd *cobra.Command, rawURL string) (*bridge, error) {
 		source:   source,
 		out:      &lineWriter{w: cmd.OutOrStdout()},
 		log:      log,
+		held:     memory{most: maxHeld},
 		inFlight: make(map[string]*exchange),
-		reviving: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -106,44 +103,4 @@ func sameEndpoint(req *http.Request, via []*http.Request) error {
 		return http.ErrUseLastResponse
 	}
 	return nil
-}
-
-// The bridge's own JSON-RPC errors. The codes are in the range that JSON-RPC leaves
-// to servers, and MCP and its SDKs do not use them.
-const (
-	codeNotDelegated = -32011 // there is no token, or the MCP server rejects it
-	codeForbidden    = -32012 // the token lacks a permission
-	codeUnavailable  = -32013 // no answer, or none that is MCP
-)
-
-func failure(code int, reason, format string, args ...any) *rpcError {
-	return &rpcError{Code: code, Message: fmt.Sprintf(format, args...), Data: []byte(`{"reason":"` + reason + `"}`)}
-}
-
-const goesOn = "An admin must delegate to it again, in AuthSec. This session then goes on: repeat the call."
-
-// explain returns what a host is told about a request without an answer. It names
-// neither the agent nor its AuthSec server.
-func (b *bridge) explain(err error) *rpcError {
-	var told *rpcError
-	var e *authsec.Error
-	var wrapped *url.Error
-	switch {
-	case errors.As(err, &told):
-		return told
-	case errors.Is(err, authsec.ErrNotDelegated):
-		return failure(codeNotDelegated, "not_delegated", "Nothing is delegated to this agent, or its delegation was revoked or has expired. %s", goesOn)
-	case errors.Is(err, authsec.ErrInvalidClientID):
-		return failure(codeNotDelegated, "misconfigured", "AuthSec does not accept this agent's client ID. Tell the user to correct AUTHSEC_AGENT_CLIENT_ID.")
-	case errors.Is(err, authsec.ErrUnauthorized):
-		return failure(codeNotDelegated, "misconfigured", "AuthSec does not accept this agent's own credential, or wants one. Tell the user to set AUTHSEC_API_TOKEN or AUTHSEC_API_TOKEN_FILE.")
-	case errors.As(err, &e):
-		if e.RetryAfter > 0 {
-			return failure(codeUnavailable, "no_token", "This agent can't get its token for now. Repeat the call in %v, not before.", e.RetryAfter.Round(time.Second))
-		}
-		return failure(codeUnavailable, "no_token", "This agent can't get its token for now. Repeat the call later.")
-	case errors.As(err, &wrapped):
-		err = wrapped.Err
-	}
-	return failure(codeUnavailable, "unreachable", "The MCP server at %s gave no whole answer: %s. Repeat the call later.", b.host, cli.OneLine(err.Error()))
 }

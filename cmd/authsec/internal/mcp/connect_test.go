@@ -266,16 +266,19 @@ func TestConnectCarries100CallsAtOnce(t *testing.T) {
 			ctx, srv := within(t), agent(t)
 			r := newRemote(t, srv, era.server)
 			session := connectEra(t, ctx, srv, r.url, nil, era)
-			var wg sync.WaitGroup
+			var waits, wg sync.WaitGroup
+			waiting, cancel := context.WithCancel(ctx)
+			defer waits.Wait()
+			defer cancel()
 			for range 20 {
-				wg.Go(func() {
-					waiting, cancel := context.WithTimeout(ctx, 3*time.Second)
-					defer cancel()
-					call(waiting, session, "wait", nil)
-				})
+				waits.Go(func() { call(waiting, session, "wait", nil) })
 			}
 			for range 20 { // these are in flight
-				<-r.started
+				select {
+				case <-r.started:
+				case <-ctx.Done():
+					t.Fatal("not all calls reached the server")
+				}
 			}
 			for i := range 80 {
 				wg.Go(func() {

@@ -6,7 +6,6 @@ package mcp
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"io"
 	"strconv"
 	"time"
@@ -26,15 +25,20 @@ type eventReader struct {
 	lastID string        // of the last event; "": the stream can't be resumed
 	retry  time.Duration // the wait before a new connection; 0: the server said nothing
 	after  bool          // the last line ended with a CR, so that an LF belongs to it
+	memory holding
 }
 
-var errEventTooLong = errors.New("the server sent a message that is too long")
+var errEventTooLong = fault("the server sent a message that is too long")
+
+// maxEventID is how many bytes of an ID go into a header.
+const maxEventID = 4 << 10
 
 // next returns the next event with data.
 func (e *eventReader) next() (event, error) {
 	var ev event
 	id, data := e.lastID, false
 	for {
+		taken := e.memory.mine
 		text, err := e.line()
 		if err != nil {
 			return event{}, err // an event without its end does not count
@@ -61,13 +65,20 @@ func (e *eventReader) next() (event, error) {
 		case "event":
 			ev.name = string(value)
 		case "id":
-			if !bytes.ContainsRune(value, 0) {
+			switch {
+			case bytes.IndexByte(value, 0) >= 0: // ignored, as the standard says
+			case len(value) > maxEventID || !fitsHeader(string(value)):
+				id = ""
+			default:
 				id = string(value)
 			}
 		case "retry":
 			if n, err := strconv.ParseUint(string(value), 10, 31); err == nil {
 				e.retry = time.Duration(n) * time.Millisecond
 			}
+		}
+		if string(name) != "data" {
+			e.memory.giveBack(taken) // the line is not kept
 		}
 	}
 }
@@ -93,6 +104,11 @@ func (e *eventReader) line() ([]byte, error) {
 		}
 		if text = append(text, c); len(text) > e.limit+64 {
 			return nil, errEventTooLong
+		}
+		if len(text)%holdStep == 0 {
+			if err := e.memory.take(holdStep); err != nil {
+				return nil, err
+			}
 		}
 	}
 }

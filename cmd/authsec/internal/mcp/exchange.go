@@ -7,12 +7,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
-	"strings"
+	"net/http/httptrace"
 	"sync"
+	"time"
 )
 
 // exchange is a message of the host on its way, and what comes back for it.
@@ -27,22 +27,44 @@ type exchange struct {
 	mu     sync.Mutex // guards what follows
 	open   map[string]json.RawMessage
 	closed bool
-	given  bool // the host has cancelled it
+	late   *time.Timer // ends the HTTP request; nil until closed
+	given  bool        // the host has cancelled it
+	sent   bool        // the server may have it
 }
 
-// giveUp notes that the host waits for no response.
+// lateTime is how long an HTTP request may go on after nobody waits for it. Servers
+// may send messages after a response, and with the revisions that have sessions, the
+// end of the request does not cancel a call. A server that never ends its answers must
+// not hold connections without a bound.
+const lateTime = 30 * time.Second
+
+// close notes that no response is awaited any more. The caller holds x.mu.
+func (x *exchange) close() {
+	if !x.closed {
+		x.closed = true
+		x.late = time.AfterFunc(lateTime, x.stop)
+		close(x.answered)
+	}
+}
+
+// giveUp notes that the host waits for no response. What is not sent yet is never
+// sent.
 func (x *exchange) giveUp() {
 	x.mu.Lock()
 	x.given = true
-	last := !x.closed
-	x.closed = true
+	x.close()
+	now := x.modern || !x.sent
 	x.mu.Unlock()
-	if last {
-		close(x.answered)
-	}
-	if x.modern {
+	if now {
 		x.stop()
 	}
+}
+
+// markSent notes that the server may have the message.
+func (x *exchange) markSent(httptrace.GotConnInfo) {
+	x.mu.Lock()
+	x.sent = true
+	x.mu.Unlock()
 }
 
 func (x *exchange) isGiven() bool {
@@ -51,19 +73,29 @@ func (x *exchange) isGiven() bool {
 	return x.given
 }
 
-// settle notes that there is a response to the request with this ID.
-func (x *exchange) settle(id json.RawMessage) {
+// settle notes that there is a response to the request with this ID. It reports
+// whether the request is this exchange's.
+func (x *exchange) settle(id json.RawMessage) bool {
 	x.mu.Lock()
 	_, ours := x.open[idKey(id)]
 	delete(x.open, idKey(id))
-	last := len(x.open) == 0 && !x.closed
-	x.closed = x.closed || last
+	if len(x.open) == 0 {
+		x.close()
+	}
 	x.mu.Unlock()
 	if ours {
 		x.b.forget(id, x)
 	}
-	if last {
-		close(x.answered)
+	return ours
+}
+
+// settle notes that there is a response to the request with this ID, whichever it is.
+func (b *bridge) settle(id json.RawMessage) {
+	b.mu.Lock()
+	x := b.inFlight[idKey(id)]
+	b.mu.Unlock()
+	if x != nil {
+		x.settle(id)
 	}
 }
 
@@ -83,7 +115,10 @@ func (x *exchange) end() {
 	for _, id := range x.remaining() {
 		x.settle(id)
 	}
-	x.settle(nil)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.close()
+	x.late.Stop()
 }
 
 func (b *bridge) forget(id json.RawMessage, x *exchange) {
@@ -97,16 +132,17 @@ func (b *bridge) forget(id json.RawMessage, x *exchange) {
 // run sends the message, and passes on all that comes back. It sends the message
 // again if the server has not acted on it, for a reason that can be mended.
 func (x *exchange) run(ctx context.Context) {
-	s := x.b.current()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: x.markSent})
+	s, used := x.b.current(), x.b.tools.of(x.m)
 	resp, body, err := x.try(ctx, s)
 	again := false
 	switch {
 	case err != nil:
-	case resp.StatusCode == http.StatusNotFound && s.id != "" && x.m.method != methodInitialize:
+	case resp.StatusCode == http.StatusNotFound && s.id != "" && !x.modern && x.m.method != methodInitialize && !x.unknownMethod(body):
 		err = x.b.revive(ctx, s)
 		s, again = x.b.current(), err == nil
 	case x.modern && x.m.method == methodCallTool && mismatch(body):
-		again = x.b.relearn(ctx, x.m)
+		again = x.b.relearn(ctx, x.m, used)
 	}
 	if again {
 		resp.Body.Close()
@@ -143,10 +179,9 @@ func (x *exchange) receive(ctx context.Context, resp *http.Response, s session) 
 	}
 	switch contentType(resp) {
 	case "application/json":
-		body, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage+1))
-		if err == nil && len(body) > maxMessage {
-			err = errEventTooLong
-		}
+		memory := holding{all: &x.b.held}
+		defer memory.giveBack(0)
+		body, err := memory.readAll(resp.Body)
 		if err != nil {
 			x.fail(ctx, x.b.explain(err))
 			return
@@ -179,25 +214,22 @@ func (x *exchange) deliver(data []byte, s session) {
 	if !ok || x.modern && x.isGiven() {
 		return
 	}
-	answers := []message{m}
-	for _, p := range m.parts {
-		answers = append(answers, p.message)
-	}
+	answers := m.responses()
 	for _, a := range answers {
-		if a.kind != response || a.result == nil || idKey(a.id) != idKey(x.m.id) {
+		if a.result == nil || idKey(a.id) != idKey(x.m.id) {
 			continue
 		}
 		switch x.m.method {
 		case methodInitialize:
-			x.b.settled(session{id: s.id, version: text(object(a.result)["protocolVersion"])})
+			x.b.enter(session{id: s.id, version: text(object(a.result)["protocolVersion"])}, nil)
 		case methodListTools:
 			x.b.tools.learn(a.result)
 		}
 	}
 	x.b.out.write(bytes.TrimSpace(data))
 	for _, a := range answers {
-		if a.kind == response && a.id != nil {
-			x.settle(a.id)
+		if !x.settle(a.id) {
+			x.b.settle(a.id)
 		}
 	}
 }
@@ -205,27 +237,35 @@ func (x *exchange) deliver(data []byte, s session) {
 // read parses a message of the server.
 func (b *bridge) read(data []byte) (message, bool) {
 	m, bad := parse(bytes.TrimSpace(data))
-	if bad != nil {
-		b.log.Warn("the MCP server sent something that is not a message", "problem", bad.Message)
+	if bad == nil {
+		return m, true
 	}
-	return m, bad == nil
+	if n := b.garbage.Add(1); n&(n-1) == 0 { // the server does not decide how long the log is
+		b.log.Warn("the MCP server sent something that is not a message", "problem", bad.Message, "count", n)
+	}
+	return m, false
 }
 
-// settled takes in a new session.
-func (b *bridge) settled(s session) {
+// enter makes s the session, if the present one is lost, or lost is nil. It reports
+// whether it did.
+func (b *bridge) enter(s session, lost *session) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if lost != nil && b.session != *lost {
+		return false
+	}
 	b.session = s
 	if b.stopWatch != nil {
 		b.stopWatch()
 		b.stopWatch = nil
 	}
+	return true
 }
 
 // fail answers all requests that have no response with e. If the message is not a
 // request, only the log tells of e.
 func (x *exchange) fail(ctx context.Context, e *rpcError) {
-	quiet := ctx.Err() != nil || x.isGiven()
+	quiet := ctx.Err() == context.Canceled || x.isGiven()
 	for _, id := range x.remaining() {
 		if !quiet {
 			x.b.out.write(e.encode(id))
@@ -235,50 +275,4 @@ func (x *exchange) fail(ctx context.Context, e *rpcError) {
 	if len(x.m.requests()) == 0 && !quiet {
 		x.b.log.Warn("a message of the host did not reach the MCP server", "method", x.m.method, "error", e.Message)
 	}
-}
-
-// refused passes on an answer with a status of 3xx to 5xx.
-func (x *exchange) refused(ctx context.Context, resp *http.Response, body []byte) {
-	status := resp.StatusCode
-	if m, bad := parse(bytes.TrimSpace(body)); bad == nil && m.kind == response && m.result == nil && status != http.StatusUnauthorized {
-		x.mu.Lock()
-		_, ours := x.open[idKey(m.id)]
-		x.mu.Unlock()
-		if ours {
-			x.deliver(body, session{})
-			return
-		}
-		e := object(m.raw)["error"] // servers write an ID of null
-		for _, id := range x.remaining() {
-			if !x.isGiven() {
-				x.b.out.write(encodeResponse(id, "error", e))
-			}
-			x.settle(id)
-		}
-		return
-	}
-	x.fail(ctx, x.b.statusError(ctx, resp))
-}
-
-// statusError is what a host is told about an answer that is no success.
-func (b *bridge) statusError(ctx context.Context, resp *http.Response) *rpcError {
-	status := statusText(resp.StatusCode) // not the server's own words, which may hold the token
-	switch code := resp.StatusCode; {
-	case code == http.StatusUnauthorized:
-		if _, err := b.source.TokenContext(ctx); err != nil && ctx.Err() == nil {
-			return b.explain(err)
-		}
-		return failure(codeNotDelegated, "token_rejected", "The MCP server at %s does not accept this agent's token (%s): its delegation may have been revoked. %s", b.host, status, goesOn)
-	case code == http.StatusForbidden:
-		return failure(codeForbidden, "forbidden", "The MCP server at %s does not permit this to this agent (%s). Only an admin can change that, with a trust delegation in AuthSec.", b.host, status)
-	case code == http.StatusTooManyRequests || code >= 500:
-		return failure(codeUnavailable, "unavailable", "The MCP server at %s can't answer for now (%s). Repeat the call later.", b.host, status)
-	case code < 400:
-		return failure(codeUnavailable, "redirect", "The MCP server at %s redirects elsewhere (%s), and that is not followed with the token. Tell the user to give authsec mcp connect the final URL.", b.host, status)
-	}
-	return failure(codeUnavailable, "not_mcp", "There is no MCP server that speaks streamable HTTP at this URL on %s (%s). Tell the user to check the URL that authsec mcp connect was given.", b.host, status)
-}
-
-func statusText(code int) string {
-	return strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
 }

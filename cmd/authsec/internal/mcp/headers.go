@@ -6,6 +6,7 @@ package mcp
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,25 +29,31 @@ const codeHeaderMismatch = -32020
 
 // mirrored returns the headers that repeat what m says in its body. The revision
 // 2026-07-28 asks for them.
-func mirrored(m message, params []paramHeader) http.Header {
+func mirrored(m message, tool *argument) http.Header {
 	h := http.Header{}
-	h.Set(headerVersion, m.metaVersion())
-	h.Set(headerMethod, m.method)
+	h.Set(headerVersion, plainValue(m.metaVersion()))
+	h.Set(headerMethod, plainValue(m.method))
 	fields := m.named
 	field := map[string]string{methodCallTool: "name", "prompts/get": "name", "resources/read": "uri"}[m.method]
 	if name := text(fields[field]); name != "" {
 		h.Set(headerName, headerValue(name))
 	}
-	for _, p := range params {
-		value := fields["arguments"]
-		for _, step := range p.path {
-			value = object(value)[step]
-		}
-		if value, ok := primitive(value); ok {
-			h.Set(headerParam+p.name, headerValue(value))
-		}
-	}
+	tool.mirror(fields["arguments"], h)
 	return h
+}
+
+// plainValue returns s, or s in base64 if HTTP can't carry it in a header. The server
+// says what is wrong with it.
+func plainValue(s string) string {
+	if fitsHeader(s) {
+		return s
+	}
+	return headerValue(s)
+}
+
+// fitsHeader reports whether s may be a header's value (RFC 9110, section 5.5).
+func fitsHeader(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 // primitive returns a string, an integer that JavaScript can hold, or a boolean as
@@ -79,21 +86,77 @@ func headerValue(s string) string {
 	return before + base64.StdEncoding.EncodeToString([]byte(s)) + after
 }
 
-// paramHeader is an argument of a tool that a header repeats.
-type paramHeader struct {
-	name string   // of the header, after Mcp-Param-
-	path []string // of the argument
+// argument is an argument of a tool, or all of them, as far as headers repeat them.
+// It is not changed. nil: none are repeated.
+type argument struct {
+	header string // after Mcp-Param-; "": this one is not repeated itself
+	fields map[string]*argument
 }
 
-// toolHeaders are the paramHeaders of a server's tools. It is safe for concurrent
-// use.
+// mirror adds the headers for an argument's value.
+func (a *argument) mirror(value json.RawMessage, h http.Header) {
+	if a == nil || value == nil {
+		return
+	}
+	if a.header != "" {
+		if v, ok := primitive(value); ok {
+			h.Set(headerParam+a.header, headerValue(v))
+		}
+	}
+	if len(a.fields) == 0 {
+		return
+	}
+	values := object(value)
+	for name, field := range a.fields {
+		field.mirror(values[name], h)
+	}
+}
+
+// schema is the part of a JSON schema that says which arguments headers repeat.
+type schema struct {
+	Header     json.RawMessage   `json:"x-mcp-header"`
+	Properties map[string]schema `json:"properties"`
+}
+
+// The bounds of what is read of a list of tools. Headers repeat no arguments beyond
+// them.
+const (
+	maxToolList = 16 << 20 // bytes
+	maxDepth    = 64       // of an argument in others
+)
+
+// argument returns what a schema at a depth says.
+func (s schema) argument(depth int) *argument {
+	var a argument
+	if name := text(s.Header); depth > 0 && isToken(name) {
+		a.header = name
+	}
+	for name, property := range s.Properties {
+		if depth == maxDepth {
+			break
+		}
+		if field := property.argument(depth + 1); field != nil {
+			if a.fields == nil {
+				a.fields = make(map[string]*argument)
+			}
+			a.fields[name] = field
+		}
+	}
+	if a.header == "" && a.fields == nil {
+		return nil
+	}
+	return &a
+}
+
+// toolHeaders are the arguments that headers repeat, of a server's tools. It is safe
+// for concurrent use.
 type toolHeaders struct {
 	mu     sync.Mutex
-	byTool map[string][]paramHeader
+	byTool map[string]*argument
 }
 
 // of returns those of the tool that m calls.
-func (t *toolHeaders) of(m message) []paramHeader {
+func (t *toolHeaders) of(m message) *argument {
 	if m.method != methodCallTool {
 		return nil
 	}
@@ -103,35 +166,39 @@ func (t *toolHeaders) of(m message) []paramHeader {
 	return t.byTool[name]
 }
 
-// learn takes in the result of tools/list.
-func (t *toolHeaders) learn(result json.RawMessage) {
-	var tools []struct {
-		Name        string          `json:"name"`
-		InputSchema json.RawMessage `json:"inputSchema"`
+// learn takes in the result of tools/list. It returns the tools' names.
+func (t *toolHeaders) learn(result json.RawMessage) (names []string) {
+	if len(result) > maxToolList {
+		return nil
 	}
-	if json.Unmarshal(object(result)["tools"], &tools) != nil {
-		return
+	var list struct {
+		Tools []struct {
+			Name        string `json:"name"`
+			InputSchema schema `json:"inputSchema"`
+		} `json:"tools"`
+	}
+	var wrongType *json.UnmarshalTypeError // as of a schema that is only true: the rest counts
+	if err := json.Unmarshal(result, &list); err != nil && !errors.As(err, &wrongType) {
+		return nil
+	}
+	found := make(map[string]*argument)
+	for _, tool := range list.Tools {
+		names = append(names, tool.Name)
+		found[tool.Name] = tool.InputSchema.argument(0)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.byTool == nil {
-		t.byTool = make(map[string][]paramHeader)
+		t.byTool = make(map[string]*argument)
 	}
-	for _, tool := range tools {
-		t.byTool[tool.Name] = annotated(tool.InputSchema, nil, nil)
-	}
-}
-
-// annotated adds the properties with x-mcp-header to found.
-func annotated(schema json.RawMessage, path []string, found []paramHeader) []paramHeader {
-	for property, sub := range object(object(schema)["properties"]) {
-		at := append(append([]string{}, path...), property)
-		if name := text(object(sub)["x-mcp-header"]); isToken(name) {
-			found = append(found, paramHeader{name, at})
+	for name, a := range found {
+		if a == nil {
+			delete(t.byTool, name)
+		} else {
+			t.byTool[name] = a
 		}
-		found = annotated(sub, at, found)
 	}
-	return found
+	return names
 }
 
 // isToken reports whether s may be a header's name (RFC 9110, section 5.6.2).

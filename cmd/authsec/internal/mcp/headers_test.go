@@ -162,3 +162,30 @@ func TestConnectTellsOfTheEndOfAListen(t *testing.T) {
 		t.Errorf("the command ended with %v", err)
 	}
 }
+
+// TestConnectPassesOnOddMethods: what a header can't hold is there in base64, and the
+// body is unchanged. The server says what is wrong with it.
+func TestConnectPassesOnOddMethods(t *testing.T) {
+	srv := agent(t)
+	s := newest(t, srv, answerTools)
+	for _, c := range [][2]string{
+		{`"a\nb"`, "=?base64?YQpi?="},
+		{`"a\r\nX-Evil: 1"`, "=?base64?YQ0KWC1FdmlsOiAx?="},
+		{`"é"`, "é"},
+		{`""`, ""},
+	} {
+		body := `{"jsonrpc":"2.0","id":1,"method":` + c[0] + `,"params":{` + meta + `}}`
+		s.h.send("%s", body)
+		if raw, m := s.h.next(); m["result"] == nil {
+			t.Errorf("%s: got %s", c[0], raw)
+		}
+		all := s.requests("POST")
+		if last := all[len(all)-1]; last.body != body || last.header.Get("Mcp-Method") != c[1] || last.header.Get("X-Evil") != "" {
+			t.Errorf("%s: the server got %s with Mcp-Method %q, want %q", c[0], last.body, last.header.Get("Mcp-Method"), c[1])
+		}
+	}
+	s.h.send(`{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026\n07"}}}`)
+	if raw, m := s.h.next(); m["result"] == nil {
+		t.Errorf("a version with a line break: got %s", raw)
+	}
+}

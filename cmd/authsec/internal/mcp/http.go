@@ -13,10 +13,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/authsec-go/authsec/cmd/authsec/internal/cli"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/loopback"
 	"github.com/authsec-go/authsec/internal/hosts"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -88,25 +88,7 @@ func newHandler(server *mcp.Server, limit int) http.Handler {
 	})
 	mux := http.NewServeMux()
 	mux.Handle(endpoint, wellFormed(streamable, limit))
-	return local(mux)
-}
-
-// local refuses requests that a web page may have caused: with a Host that is not
-// this machine's (DNS rebinding), or from another origin.
-func local(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := (&url.URL{Host: r.Host}).Hostname()
-		_, foreign := r.Header["Origin"]
-		if foreign && r.Header.Get("Origin") == "http://"+r.Host {
-			foreign = false
-		}
-		site := r.Header.Get("Sec-Fetch-Site")
-		if !hosts.Loopback(host) || foreign || site == "cross-site" || site == "same-site" {
-			http.Error(w, "Forbidden: only programs on this machine may use this server", http.StatusForbidden)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+	return loopback.Only(mux)
 }
 
 // wellFormed answers what is not JSON-RPC as JSON-RPC does.
@@ -124,7 +106,10 @@ func wellFormed(next http.Handler, limit int) http.Handler {
 			status = http.StatusRequestEntityTooLarge
 			bad = &rpcError{Code: codeInvalidRequest, Message: fmt.Sprintf("Invalid Request: the message has more than %d bytes: send less at a time", limit)}
 		case err != nil:
-			return // the client has gone
+			// net/http would answer 200. What follows on the connection can't be told from
+			// the body.
+			w.Header().Set("Connection", "close")
+			bad = &rpcError{Code: codeParse, Message: "Parse error: the message broke off, or is not valid HTTP"}
 		default:
 			_, bad = parse(bytes.TrimSpace(body))
 		}

@@ -6,6 +6,7 @@ package mcp_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -76,7 +77,7 @@ func TestServeHTTPLoop(t *testing.T) {
 		if err != nil {
 			t.Errorf("the command ended with %v", err)
 		}
-	case <-time.After(8 * time.Second):
+	case <-time.After(40 * time.Second):
 		t.Error("the command goes on after SIGTERM")
 	}
 }
@@ -160,5 +161,33 @@ func TestServeHTTPAnswersMalformedMessages(t *testing.T) {
 	}
 	if status, text := post(greeting); status != 200 || !strings.Contains(text, `"protocolVersion":"2025-11-25"`) {
 		t.Errorf("after them: got %d, %s", status, text)
+	}
+}
+
+// TestServeHTTPAnswersABrokenBody with 400, and reads nothing after it as a request.
+func TestServeHTTPAnswersABrokenBody(t *testing.T) {
+	srv := agent(t)
+	_, url := serveHTTP(t, srv, "--url", "https://api.example.com")
+	host := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/mcp")
+	head := "POST /mcp HTTP/1.1\r\nHost: " + host + "\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
+	second := head + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(greeting), greeting)
+	for name, text := range map[string]string{
+		"no chunk":       head + "Transfer-Encoding: chunked\r\n\r\nxyz\r\n" + second,
+		"a bare LF":      head + "Transfer-Encoding: chunked\r\n\r\n2\n{}\r\n0\r\n\r\n" + second,
+		"a signed chunk": head + "Transfer-Encoding: chunked\r\n\r\n+2\r\n{}\r\n0\r\n\r\n" + second,
+		"too short":      head + "Content-Length: 100\r\n\r\n{}",
+	} {
+		conn, err := net.Dial("tcp", host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		io.WriteString(conn, text)
+		conn.(*net.TCPConn).CloseWrite()
+		got, err := io.ReadAll(conn)
+		conn.Close()
+		if !strings.HasPrefix(string(got), "HTTP/1.1 400 ") || strings.Count(string(got), "HTTP/1.1 ") != 1 || !strings.Contains(string(got), "-32700") {
+			t.Errorf("%s: got %q, %v, want one answer of 400", name, got, err)
+		}
 	}
 }

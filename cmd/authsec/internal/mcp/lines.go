@@ -81,6 +81,7 @@ type outline struct {
 	value    []byte // the beginning of its value
 	id       json.RawMessage
 	method   string
+	response bool // it has a result or an error
 }
 
 // maxKept is how many bytes of a name or value an outline keeps.
@@ -151,14 +152,27 @@ func (o *outline) end() {
 		}
 	case "method":
 		o.method = text(value)
+	case "result", "error":
+		o.response = true
 	}
 	o.name = o.name[:0]
 }
 
-// tooLong is the answer to a message of more than limit bytes, or nil if it was a
-// notification.
+// kind is what the message is. It is a request if that can't be told.
+func (o *outline) kind() string {
+	switch {
+	case o.method == "" && o.response:
+		return "response"
+	case o.method != "" && o.id == nil:
+		return "notification"
+	}
+	return "request"
+}
+
+// tooLong is the answer to a message of more than limit bytes, or nil if it was no
+// request.
 func (o *outline) tooLong(limit int) []byte {
-	if o.id == nil && o.method != "" {
+	if o.kind() != "request" {
 		return nil
 	}
 	e := rpcError{Code: codeInvalidRequest, Message: fmt.Sprintf("Invalid Request: the message has more than %d bytes: send less at a time", limit)}

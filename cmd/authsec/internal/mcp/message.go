@@ -8,12 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 )
 
 // The codes of JSON-RPC 2.0, section 5.1, that are used here.
 const (
 	codeParse          = -32700
 	codeInvalidRequest = -32600
+	codeMethodNotFound = -32601
 	codeInternal       = -32603
 )
 
@@ -66,8 +68,12 @@ type rpcError struct {
 	id      json.RawMessage // of the request, if it is known
 }
 
-// parse reads one message. The error is what JSON-RPC answers.
+// parse reads one message. The error is what JSON-RPC answers. JSON is UTF-8, and
+// hosts may end at bytes that are not.
 func parse(raw []byte) (message, *rpcError) {
+	if !utf8.Valid(raw) {
+		return message{}, &rpcError{Code: codeParse, Message: parseError}
+	}
 	if len(raw) == 0 || raw[0] != '[' {
 		return parseOne(raw)
 	}
@@ -166,6 +172,20 @@ func (m message) requests() []message {
 	return all
 }
 
+// responses are the responses with an ID that m is or holds.
+func (m message) responses() []message {
+	var all []message
+	if m.kind == response && m.id != nil {
+		all = append(all, m)
+	}
+	for _, p := range m.parts {
+		if p.bad == nil && p.kind == response && p.id != nil {
+			all = append(all, p.message)
+		}
+	}
+	return all
+}
+
 // metaVersion is the protocol version that m itself names, or "".
 func (m message) metaVersion() string {
 	var meta map[string]json.RawMessage
@@ -182,6 +202,15 @@ func (m message) cancels() json.RawMessage {
 		return nil
 	}
 	return m.named["requestId"]
+}
+
+// errorCode is the code of a response that is an error, or 0.
+func (m message) errorCode() int {
+	var code int
+	if json.Unmarshal(object(object(m.raw)["error"])["code"], &code) != nil {
+		return 0
+	}
+	return code
 }
 
 // object returns the fields of a JSON object. There are none if it is none.

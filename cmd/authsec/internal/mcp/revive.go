@@ -4,13 +4,13 @@
 package mcp
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
+	"reflect"
+	"slices"
 )
 
 // own returns a request of the bridge itself.
@@ -48,21 +48,25 @@ func (b *bridge) ask(ctx context.Context, m message) (result json.RawMessage, h 
 		case !ok:
 		case a.kind == response && idKey(a.id) == idKey(m.id):
 			if result = a.result; result == nil {
-				err = errors.New("the server answered with an error")
+				err = fault("the server answered with an error")
 			}
 		default:
 			b.out.write(data)
 		}
 	}
 	if contentType(resp) == "text/event-stream" {
-		var e eventReader
+		e := eventReader{memory: holding{all: &b.held}}
 		messages(resp.Body, &e, func(data []byte) {
 			if take(data); result != nil || err != nil {
 				cancel() // what follows is not awaited
 			}
 		})
-	} else if body, readErr := io.ReadAll(io.LimitReader(resp.Body, maxMessage)); readErr == nil {
-		take(body)
+	} else {
+		memory := holding{all: &b.held}
+		defer memory.giveBack(0)
+		if body, readErr := memory.readAll(resp.Body); readErr == nil {
+			take(body)
+		}
 	}
 	if result == nil && err == nil {
 		err = errBrokeOff
@@ -70,21 +74,51 @@ func (b *bridge) ask(ctx context.Context, m message) (result json.RawMessage, h 
 	return result, resp.Header, err
 }
 
+// revival is the replacement of a lost session, for all calls that need it.
+type revival struct {
+	done chan struct{}
+	err  error // is set before done is closed
+}
+
 // revive begins another session in place of one that the server has lost, as after
-// its restart. A host on standard input could not: it knows of no sessions.
+// its restart. A host on standard input could not: it knows of no sessions. Calls
+// share one attempt and its failure, so that a server that hangs costs each of them
+// one wait. The attempt goes on if the call that began it is cancelled.
 func (b *bridge) revive(ctx context.Context, lost session) error {
+	b.mu.Lock()
+	if b.session != lost {
+		b.mu.Unlock()
+		return nil // another call, or the host, has begun one
+	}
+	r := b.revival
+	if r == nil {
+		r = &revival{done: make(chan struct{})}
+		b.revival = r
+		go func() {
+			r.err = b.replace(lost)
+			b.mu.Lock()
+			b.revival = nil
+			b.mu.Unlock()
+			close(r.done)
+		}()
+	}
+	b.mu.Unlock()
 	select {
-	case b.reviving <- struct{}{}:
-		defer func() { <-b.reviving }()
+	case <-r.done:
+		return r.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// beginAgain sends again what the host began the lost session with, and puts the new
+// session in its place. Other messages use it after that.
+func (b *bridge) beginAgain(ctx context.Context, lost session) error {
+	ctx, cancel := context.WithTimeout(ctx, greetingTime)
+	defer cancel()
 	b.mu.Lock()
-	present, greeting, greeted := b.session, b.greeting, b.greeted
+	greeting, greeted := b.greeting, b.greeted
 	b.mu.Unlock()
-	if present != lost {
-		return nil // another call has done it
-	}
 	m, err := b.own(methodInitialize, greeting.params)
 	if err != nil {
 		return err
@@ -94,37 +128,41 @@ func (b *bridge) revive(ctx context.Context, lost session) error {
 		return err
 	}
 	s := session{id: h.Get(headerSession), version: text(object(result)["protocolVersion"])}
-	b.settled(s)
+	if greeted.raw != nil {
+		resp, err := b.post(ctx, greeted, s)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if resp.StatusCode/100 != 2 {
+			return b.statusError(ctx, resp)
+		}
+	}
+	if !b.enter(s, &lost) {
+		return nil // meanwhile the host began one itself
+	}
 	b.log.Warn("the MCP server had lost the session: another one has begun")
-	if greeted.raw == nil {
-		return nil
+	if greeted.raw != nil {
+		b.watch(s)
 	}
-	resp, err := b.post(ctx, greeted, s)
-	if err != nil {
-		return err
-	}
-	resp.Body.Close()
-	b.watch(s)
 	return nil
 }
 
 // mismatch reports whether an error says that a header was missing or wrong.
 func mismatch(body []byte) bool {
-	m, bad := parse([]byte(strings.TrimSpace(string(body))))
-	if bad != nil {
-		return false
-	}
-	return string(object(object(m.raw)["error"])["code"]) == fmt.Sprint(codeHeaderMismatch)
+	m, bad := parse(bytes.TrimSpace(body))
+	return bad == nil && m.errorCode() == codeHeaderMismatch
 }
 
 // maxPages bounds the pages of a list of tools.
 const maxPages = 20
 
-// relearn asks the server for its tools, to know which arguments go into headers.
-// It reports whether it brought something new about the tool that m calls. A host
-// may know the tools from an earlier run.
-func (b *bridge) relearn(ctx context.Context, m message) bool {
-	before := len(b.tools.of(m))
+// relearn asks the server for its tools, to know which arguments go into headers. A
+// host may know the tools from an earlier run. It reports whether the tool that m
+// calls has other headers than used, those that were sent.
+func (b *bridge) relearn(ctx context.Context, m message, used *argument) bool {
+	ctx, cancel := context.WithTimeout(ctx, greetingTime)
+	defer cancel()
 	params := map[string]any{"_meta": m.named["_meta"]}
 	for range maxPages {
 		list, err := b.own(methodListTools, params)
@@ -135,12 +173,11 @@ func (b *bridge) relearn(ctx context.Context, m message) bool {
 		if err != nil {
 			return false
 		}
-		b.tools.learn(result)
 		cursor := text(object(result)["nextCursor"])
-		if cursor == "" || len(b.tools.of(m)) > 0 {
+		if found := b.tools.learn(result); cursor == "" || slices.Contains(found, text(m.named["name"])) {
 			break
 		}
 		params["cursor"] = cursor
 	}
-	return len(b.tools.of(m)) > 0 || before > 0
+	return !reflect.DeepEqual(b.tools.of(m), used)
 }

@@ -37,6 +37,7 @@ type stdio struct {
 // call is a request that has no response yet.
 type call struct {
 	cancelled bool
+	answered  bool   // its response is being written, and may be at the host already
 	endless   bool   // it has no response before it is cancelled
 	group     *group // the batch that it is part of, or nil
 }
@@ -179,7 +180,7 @@ func key(id jsonrpc.ID) string { return fmt.Sprintf("%T %v", id.Raw(), id.Raw())
 func (s *stdio) begin(id jsonrpc.ID, c *call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.calls[key(id)] != nil {
+	if old := s.calls[key(id)]; old != nil && !old.answered {
 		return false
 	}
 	s.calls[key(id)] = c
@@ -215,6 +216,9 @@ func (s *stdio) Write(ctx context.Context, msg jsonrpc.Message) error {
 	s.mu.Lock()
 	c := s.calls[key(resp.ID)]
 	cancelled := c != nil && c.cancelled
+	if c != nil {
+		c.answered = true
+	}
 	s.mu.Unlock()
 	switch {
 	case c == nil:
@@ -228,7 +232,9 @@ func (s *stdio) Write(ctx context.Context, msg jsonrpc.Message) error {
 		err = s.complete(c.group, data)
 	}
 	s.mu.Lock()
-	delete(s.calls, key(resp.ID))
+	if s.calls[key(resp.ID)] == c {
+		delete(s.calls, key(resp.ID))
+	}
 	s.mu.Unlock()
 	select {
 	case s.changed <- struct{}{}:

@@ -15,15 +15,16 @@ import (
 )
 
 const (
-	firstWait  = time.Second // before a broken stream is opened again; it grows
+	firstWait  = time.Second            // before a broken stream is opened again; it grows
+	leastWait  = 100 * time.Millisecond // whatever the server asks for
 	longestGap = 30 * time.Second
 	maxResumes = 5 // of a response's stream, without a new message
 )
 
 var (
-	errBrokeOff   = errors.New("the answer broke off")
-	errNoSSE      = errors.New("the server offers no stream")
-	errSessionEnd = errors.New("the session has ended at the server")
+	errBrokeOff   = fault("the answer broke off")
+	errNoSSE      = fault("the server offers no stream")
+	errSessionEnd = fault("the session has ended at the server")
 )
 
 // newRequest returns a request of a session. It has no body if m is nil.
@@ -49,7 +50,7 @@ func (b *bridge) newRequest(ctx context.Context, method string, s session, m *me
 	if s.id != "" {
 		req.Header.Set(headerSession, s.id)
 	}
-	if s.version != "" {
+	if s.version != "" && fitsHeader(s.version) {
 		req.Header.Set(headerVersion, s.version)
 	}
 	return req, nil
@@ -85,7 +86,7 @@ func (b *bridge) open(ctx context.Context, s session, last string) (*http.Respon
 	case code == http.StatusNotFound && s.id != "":
 		err = errSessionEnd
 	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusTooManyRequests || code >= 500:
-		err = errors.New("the server answered " + statusText(resp.StatusCode))
+		err = fault("the server answered " + statusText(resp.StatusCode))
 	default:
 		err = errNoSSE
 	}
@@ -96,7 +97,7 @@ func (b *bridge) open(ctx context.Context, s session, last string) (*http.Respon
 // backoff returns the wait before the next of some attempts, and is random.
 func backoff(attempt int, asked time.Duration) time.Duration {
 	if asked > 0 && attempt == 0 {
-		return min(asked, longestGap)
+		return min(max(asked, leastWait), longestGap)
 	}
 	wait := min(firstWait<<min(attempt, 10), longestGap)
 	return wait/2 + rand.N(wait)
@@ -117,31 +118,32 @@ func pause(ctx context.Context, d time.Duration) bool {
 // messages calls each with the messages of a stream until it ends.
 func messages(body io.ReadCloser, e *eventReader, each func([]byte)) (n int, err error) {
 	defer body.Close()
+	defer e.memory.giveBack(0)
 	e.r, e.limit, e.after = bufio.NewReader(body), maxMessage, false
 	for {
 		ev, err := e.next()
 		if err != nil {
 			return n, err
 		}
-		if len(ev.data) == 0 || ev.name != "" && ev.name != "message" {
-			continue
+		if len(ev.data) > 0 && (ev.name == "" || ev.name == "message") {
+			n++
+			each(ev.data)
 		}
-		n++
-		each(ev.data)
+		e.memory.giveBack(0)
 	}
 }
 
 // follow passes on the stream of a response. If it breaks off before the response
 // and can be resumed, it is.
 func (x *exchange) follow(ctx context.Context, resp *http.Response, s session) error {
-	var e eventReader
+	e := eventReader{memory: holding{all: &x.b.held}}
 	for attempt := 0; ; {
 		before := e.lastID
 		_, err := messages(resp.Body, &e, func(data []byte) { x.deliver(data, s) })
 		switch {
-		case errors.Is(err, errEventTooLong):
+		case err == errEventTooLong || err == errTooMuch:
 			return err
-		case len(x.remaining()) == 0 || ctx.Err() != nil:
+		case len(x.remaining()) == 0 || x.isGiven() || ctx.Err() != nil:
 			return nil
 		case e.lastID == "" || x.modern:
 			return errBrokeOff
@@ -180,7 +182,7 @@ func (b *bridge) startWatch(ctx context.Context, s session) {
 	b.mu.Unlock()
 	go func() {
 		defer cancel()
-		var e eventReader
+		e := eventReader{memory: holding{all: &b.held}}
 		for attempt := 0; ; attempt++ {
 			resp, err := b.open(ctx, s, e.lastID)
 			if errors.Is(err, errNoSSE) || errors.Is(err, errSessionEnd) {
@@ -188,11 +190,13 @@ func (b *bridge) startWatch(ctx context.Context, s session) {
 			}
 			if err == nil {
 				var n int
-				if n, err = messages(resp.Body, &e, b.pass); n > 0 {
+				began := time.Now()
+				if n, err = messages(resp.Body, &e, b.pass); n > 0 || time.Since(began) >= longestGap {
 					attempt = 0
 				}
 			}
-			if attempt == 1 && ctx.Err() == nil {
+			// A server may end a stream that is idle: io.EOF is no failure.
+			if attempt == 1 && err != io.EOF && ctx.Err() == nil {
 				b.log.Warn("the stream of the MCP server's messages is interrupted, and will be opened again", "error", b.explain(err).Message)
 			}
 			if !pause(ctx, backoff(attempt, e.retry)) {
@@ -204,7 +208,12 @@ func (b *bridge) startWatch(ctx context.Context, s session) {
 
 // pass passes on a message that belongs to no exchange.
 func (b *bridge) pass(data []byte) {
-	if _, ok := b.read(data); ok {
-		b.out.write(bytes.TrimSpace(data))
+	m, ok := b.read(data)
+	if !ok {
+		return
+	}
+	b.out.write(bytes.TrimSpace(data))
+	for _, a := range m.responses() {
+		b.settle(a.id)
 	}
 }

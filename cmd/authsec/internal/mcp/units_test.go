@@ -107,3 +107,25 @@ func TestLinesAreBounded(t *testing.T) {
 		t.Errorf("got %v, want %s", got, want)
 	}
 }
+
+// TestWhatIsTooLong: only a request is answered.
+func TestWhatIsTooLong(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"jsonrpc":"2.0","id":1,"method":"x","params":{"result":1}}`:      "request",
+		`{"jsonrpc":"2.0","id":1,"method":"x","result":1}`:                 "request",
+		`{"params":["error"],"id":1,"method":"x"}`:                         "request",
+		`{"jsonrpc":"2.0","method":"x","params":{"id":1}}`:                 "notification",
+		`{"jsonrpc":"2.0","id":1,"result":{"method":"x"}}`:                 "response",
+		`{"result":"a","id":1}`:                                            "response",
+		`{"jsonrpc":"2.0","id":"a","error":{"code":1,"message":"method"}}`: "response",
+		`{"jsonrpc":"2.0","id":null,"error":{}}`:                           "response",
+		`[{"jsonrpc":"2.0","id":1,"result":{}}]`:                           "request",
+		`{"params":"` + strings.Repeat("x", 5000):                          "request",
+	} {
+		var o outline
+		o.read([]byte(text))
+		if got := o.kind(); got != want || (o.tooLong(1) != nil) != (want == "request") {
+			t.Errorf("%.80s: got %s with the answer %s, want %s", text, got, o.tooLong(1), want)
+		}
+	}
+}

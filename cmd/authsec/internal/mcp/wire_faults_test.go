@@ -5,6 +5,7 @@ package mcp_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -38,6 +39,16 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 			io.WriteString(w, body)
 		}
 	}
+	raw := func(answer string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			io.WriteString(conn, answer)
+			conn.Close()
+		}
+	}
 	var elsewhere atomic.Int64
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { elsewhere.Add(1) }))
 	defer other.Close()
@@ -55,6 +66,12 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 		{"500", status(500, "panic"), "can't answer for now (500 Internal Server Error)"},
 		{"503", status(503, ""), "Repeat the call later."},
 		{"302", status(302, "", "Location", "/login"), "redirects elsewhere (302 Found)"},
+		{"302 to no URL", status(302, "", "Location", "http://[evil"), "gave no whole answer: its answer is not valid HTTP, or broke off."},
+		{"307 to no URL", status(307, "", "Location", "https://evil:port/"), "its answer is not valid HTTP, or broke off"},
+		{"a malformed header", raw("HTTP/1.1 200 OK\r\nevil header\r\n\r\n"), "its answer is not valid HTTP, or broke off"},
+		{"a malformed status", raw("HTTP/1.1 2xx evil\r\n\r\n"), "its answer is not valid HTTP, or broke off"},
+		{"an encoding", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: evil\r\n\r\n"), "its answer is not valid HTTP, or broke off"},
+		{"a reason", raw("HTTP/1.1 499 evil\r\nContent-Length: 0\r\n\r\n"), "(499)"},
 		{"307 to another host", status(307, "", "Location", other.URL), "redirects elsewhere (307 Temporary Redirect)"},
 		{"the server's error, without an ID", status(400, `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"theirs","data":{"x":1.0}}}`), `"error":{"code":-32600,"message":"theirs","data":{"x":1.0}}`},
 		{"the server's error", status(404+1, `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"theirs"}}`), `"code":-32601`},
@@ -75,7 +92,7 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 		fault = c.fault
 		s.h.send(`{"jsonrpc":"2.0","id":1,"method":"x"}`)
 		raw, m := s.h.next()
-		if string(m["id"]) != "1" || m["error"] == nil || !strings.Contains(raw, c.want) || strings.Contains(raw, "eyJ") || strings.Contains(raw, authsectest.ClientID[:8]) {
+		if string(m["id"]) != "1" || m["error"] == nil || !strings.Contains(raw, c.want) || strings.Contains(raw, "eyJ") || strings.Contains(raw, "evil") || strings.Contains(raw, authsectest.ClientID[:8]) {
 			t.Errorf("%s: got %s, want %s", c.name, raw, c.want)
 		}
 		s.h.ping("after")
@@ -86,8 +103,8 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 	if n := elsewhere.Load(); n > 0 {
 		t.Errorf("%d requests went to another host", n)
 	}
-	if log := fmt.Sprint(s.h.cmd.Stderr); strings.Contains(log, "eyJ") {
-		t.Errorf("a token is in the log:\n%s", log)
+	if log := fmt.Sprint(s.h.cmd.Stderr); strings.Contains(log, "eyJ") || strings.Contains(log, "evil") {
+		t.Errorf("a token, or words of the server, are in the log:\n%s", log)
 	}
 }
 
@@ -151,16 +168,22 @@ func TestConnectReopensTheStreamOfServerMessages(t *testing.T) {
 		}
 		return nil
 	})
+	before := srv.Fetches()
 	srv.Revoke(authsectest.ClientID)
 	s.CloseClientConnections()
-	time.Sleep(500 * time.Millisecond) // it is tried meanwhile
+	eventually(t, func() error { // it is tried meanwhile
+		if srv.Fetches() == before {
+			return errors.New("no request for another token")
+		}
+		return nil
+	})
 	delegate(srv)
 	select {
 	case got := <-opened:
 		if got != "session-1 e2" {
 			t.Errorf("after another delegation, the stream was opened with %q", got)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute): // it is tried every 45 s at least
 		t.Error("the stream was not opened again")
 	}
 }

@@ -225,17 +225,14 @@ func TestConnectEndsAtASignal(t *testing.T) {
 	}
 }
 
-// TestConnectEndsWithItsInput also if the server never answers.
+// TestConnectEndsWithItsInput also if the server never answers. TestEndOfTheInput has
+// the time that it takes.
 func TestConnectEndsWithItsInput(t *testing.T) {
 	srv := agent(t)
 	s := newWire(t, srv, posts(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	s.h.send(`{"jsonrpc":"2.0","id":1,"method":"x"}`)
-	began := time.Now()
 	if err := s.h.wait(); err != nil {
 		t.Errorf("the command ended with %v", err)
-	}
-	if took := time.Since(began); took > 1900*time.Millisecond { // hosts wait for 2 s
-		t.Errorf("the command took %v to end", took)
 	}
 	if n := len(s.requests("DELETE")); n != 1 {
 		t.Errorf("got %d requests that delete the session, want 1", n)

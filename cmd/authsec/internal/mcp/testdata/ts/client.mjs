@@ -45,7 +45,13 @@ const operations = {
   call: async ({ name, args }) => callTool({ name, arguments: args }),
   progress: async ({ name }) => {
     const seen = [];
-    const result = await callTool({ name, arguments: {} }, undefined, { onprogress: p => seen.push(p.progress) });
+    let told;
+    const result = await callTool({ name, arguments: {} }, undefined, { onprogress: p => {
+      if (seen.push(p.progress) === 3) {
+        told = callTool({ name: 'echo', arguments: { text: 'seen' } }); // the server waits for it
+      }
+    } });
+    await told;
     return { ...result, seen };
   },
   cancel: async ({ name, after }) => {

@@ -10,16 +10,24 @@ import { z } from 'zod';
 
 const sdk = process.argv[2];
 
+let seen = () => {}; // the host has seen all progress
+
 // register gives a server the tools. api hides where the SDK's versions differ.
 function register(server, api) {
   const reply = text => ({ content: [{ type: 'text', text }] });
-  server.registerTool('echo', { description: 'Echo', inputSchema: api.shape({ text: z.string() }) }, async ({ text }) => reply(text));
+  server.registerTool('echo', { description: 'Echo', inputSchema: api.shape({ text: z.string() }) }, async ({ text }) => {
+    if (text === 'seen') {
+      seen();
+    }
+    return reply(text);
+  });
   server.registerTool('progress', { description: 'Progress', inputSchema: api.shape({}) }, async (_, ctx) => {
     const { token, notify } = api.progress(ctx);
+    const host = new Promise(resolve => { seen = resolve; });
     for (let i = 1; i <= 3; i++) {
       await notify({ method: 'notifications/progress', params: { progressToken: token, progress: i } });
     }
-    await new Promise(resolve => setTimeout(resolve, 100)); // the first generation's client forgets its handler at the response
+    await host; // clients forget their handler at the response, also if they read both together
     return reply('done');
   });
   server.registerTool('wait', { description: 'Wait', inputSchema: api.shape({}) }, async (_, ctx) => new Promise(resolve => {
