@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -160,6 +161,30 @@ func TestAlertsFire(t *testing.T) {
 		if !tested[name] {
 			t.Errorf("no case above has %s fire", name)
 		}
+	}
+}
+
+// A single event must not fire: what an alert looks back to is shorter than the time
+// for which it must hold.
+func TestASingleEventFiresNoAlert(t *testing.T) {
+	ranges := 0
+	for name, rule := range rules(t) {
+		expr, err := queryParser.ParseExpr(rule.Expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+			if m, ok := node.(*parser.MatrixSelector); ok {
+				ranges++
+				if m.Range >= time.Duration(rule.For) {
+					t.Errorf("%s looks back %v, want less than its for, %v", name, m.Range, rule.For)
+				}
+			}
+			return nil
+		})
+	}
+	if ranges < 5 {
+		t.Errorf("%d ranges were checked, want those of all alerts", ranges)
 	}
 }
 

@@ -156,6 +156,7 @@ func TestAWrongCallSaysWhatIsRight(t *testing.T) {
 	}{
 		{"", "no command is named"},
 		{"smok", "did you mean authsec smoke?"},
+		{"toke", "did you mean authsec token?"},
 		{"nonsense", "see authsec --help"},
 		{"help nonsense", "see authsec --help"},
 		{"smoke extra", `unexpected argument "extra"`},

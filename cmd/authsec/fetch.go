@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -83,10 +82,13 @@ func (f *fetchFlags) request(ctx context.Context, url string) (*http.Request, er
 	}
 	req, err := http.NewRequestWithContext(ctx, cmp.Or(method, http.MethodGet), url, nil)
 	if err != nil {
-		return nil, cli.Usagef("%w", plain(err))
+		return nil, cli.Usagef("%w", withoutURL(err))
 	}
 	if (req.URL.Scheme != "http" && req.URL.Scheme != "https") || req.URL.Host == "" {
 		return nil, cli.Usagef("the URL does not begin with https:// and a host")
+	}
+	if req.URL.User != nil {
+		return nil, cli.Usagef("the URL has a user name or password in it, which does not belong there")
 	}
 	for _, h := range f.headers {
 		name, value, ok := strings.Cut(h, ":")
@@ -137,22 +139,19 @@ func (f *fetchFlags) fetch(cmd *cobra.Command, url string) error {
 	}
 
 	seen := &witness{own: req.Header.Get("Authorization")}
-	client := &http.Client{
-		Transport:     &authsec.Transport{Source: impatient{src}, Base: seen, Hosts: cfg.Hosts},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	resp, err := client.Do(req)
+	// Not with an http.Client: it fails if the answer has a malformed Location.
+	resp, err := (&authsec.Transport{Source: impatient{src}, Base: seen, Hosts: cfg.Hosts}).RoundTrip(req)
 	if err != nil {
 		return cli.Advise(plain(err), fetchAdvice(err))
 	}
 	defer resp.Body.Close()
 	notCached(src.Stats().Cache.LastError, cmd)
-	fmt.Fprintln(cmd.ErrOrStderr(), resp.Proto, resp.Status)
+	fmt.Fprintln(cmd.ErrOrStderr(), resp.Proto, status(resp))
 	if !seen.sent {
 		say(cmd, "the token was not sent to %s: list the host with --hosts, or in AUTHSEC_HOSTS, if the token belongs there", req.URL.Host)
 	}
 	if err := f.write(ctx, resp, cmd.OutOrStdout()); err != nil {
-		return cli.Advise(err, fetchAdvice(err))
+		return cli.Advise(plain(err), fetchAdvice(err))
 	}
 	if err := src.Stats().LastError; resp.StatusCode == http.StatusUnauthorized && err != nil {
 		return cli.Advise(err, fetchAdvice(err)) // why there is no other token for the API
@@ -199,30 +198,6 @@ func setBody(req *http.Request, data string, stdin io.Reader) error {
 	return err
 }
 
-// opened opens a file. It does not wait longer than ctx: the opening of a pipe waits
-// for the pipe's other side.
-func opened(ctx context.Context, open func() (*os.File, error)) (*os.File, error) {
-	type result struct {
-		file *os.File
-		err  error
-	}
-	done := make(chan result)
-	go func() {
-		file, err := open()
-		select {
-		case done <- result{file, err}:
-		case <-ctx.Done():
-			file.Close()
-		}
-	}()
-	select {
-	case r := <-done:
-		return r.file, r.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
 // write writes the answer to stdout, or to the file of --output.
 func (f *fetchFlags) write(ctx context.Context, resp *http.Response, stdout io.Writer) (err error) {
 	to := stdout
@@ -249,14 +224,6 @@ func (f *fetchFlags) write(ctx context.Context, resp *http.Response, stdout io.W
 		}
 	}
 	_, err = io.Copy(to, resp.Body)
-	return err
-}
-
-// plain is err without the URL, whose query may hold a secret.
-func plain(err error) error {
-	if e := (*url.Error)(nil); errors.As(err, &e) {
-		return e.Err
-	}
 	return err
 }
 

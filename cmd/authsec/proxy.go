@@ -23,12 +23,12 @@ import (
 const flushInterval = 10 * time.Millisecond // after which a part of an answer of known length is sent
 
 func proxy(ctx context.Context, f *proxyFlags, stderr io.Writer) error {
-	upstream, err := f.check()
+	upstream, err := f.check(ctx)
 	if err != nil {
 		return cli.Usagef("%w", err)
 	}
 	logger := newLogger(stderr, f.level)
-	shared, err := f.sharedCache(logger)
+	shared, err := f.sharedCache(ctx, logger)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,8 @@ var (
 // this takes. It keeps a short one, so that it can be sent again.
 type body struct {
 	io.ReadCloser
-	control *http.ResponseController // nil: no deadlines
+	control *http.ResponseController
+	streams bool // HTTP/2: the deadlines are those of a stream, and not of a connection
 
 	mu    sync.Mutex // guards what follows
 	kept  []byte
@@ -48,10 +49,7 @@ func take(w http.ResponseWriter, r *http.Request) (*body, *problem) {
 	if n == 0 {
 		return nil, nil
 	}
-	b := &body{ReadCloser: r.Body, long: n > maxReplay}
-	if r.ProtoMajor < 2 { // streams of HTTP/2 share a connection, and may pause
-		b.control = http.NewResponseController(w)
-	}
+	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), streams: r.ProtoMajor >= 2, long: n > maxReplay}
 	if n < 0 || n > maxReplay {
 		if r.Body = b; n < 0 {
 			r.GetBody = b.again
@@ -73,9 +71,7 @@ func take(w http.ResponseWriter, r *http.Request) (*body, *problem) {
 }
 
 func (b *body) deadline(t time.Time) {
-	if b.control != nil {
-		b.control.SetReadDeadline(t) // fails only in tests, and then there is none
-	}
+	b.control.SetReadDeadline(t) // fails only in tests, and then there is none
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -154,14 +150,15 @@ func (b *body) release() {
 	b.free = true
 }
 
-// leave ends the use of the body. net/http reads what is left of it, for a short time.
+// leave ends the use of the body. net/http reads what is left of it, for a short time;
+// of a stream of HTTP/2 it reads nothing.
 func (b *body) leave() {
 	if b == nil {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.left = true; b.fault != io.EOF {
+	if b.left = true; b.fault != io.EOF && !b.streams {
 		b.deadline(time.Now().Add(unreadTimeout))
 	}
 }

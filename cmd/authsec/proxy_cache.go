@@ -10,10 +10,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
-	"os"
 	"strings"
 
 	"github.com/authsec-go/authsec"
@@ -40,11 +38,11 @@ func isRedis(cache string) bool {
 
 // sharedCache returns the cache that --cache names. It returns nil if there is none,
 // or if it can't be used now.
-func (f *proxyFlags) sharedCache(logger *slog.Logger) (*authsec.CacheConfig, error) {
+func (f *proxyFlags) sharedCache(ctx context.Context, logger *slog.Logger) (*authsec.CacheConfig, error) {
 	if f.cache == "" {
 		return nil, nil
 	}
-	keys, err := readKeys(f.cacheKeyFile)
+	keys, err := readKeys(ctx, f.cacheKeyFile)
 	if err != nil {
 		return nil, cli.Advise(fmt.Errorf("--cache-key-file: %w", err), keyFileDo)
 	}
@@ -71,16 +69,11 @@ func (f *proxyFlags) sharedCache(logger *slog.Logger) (*authsec.CacheConfig, err
 
 // readKeys returns the keys in a file: one a line, in hexadecimal. The first one
 // encrypts.
-func readKeys(name string) (keys [][]byte, err error) {
+func readKeys(ctx context.Context, name string) (keys [][]byte, err error) {
 	if name == "" {
 		return nil, nil
 	}
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxKeyFile))
+	content, err := readFile(ctx, name, maxKeyFile)
 	if err != nil {
 		return nil, err
 	}

@@ -23,8 +23,9 @@ type exchange struct {
 	http.ResponseWriter
 	s       *sidecar
 	request *http.Request
-	control *http.ResponseController // nil with HTTP/2, where a deadline ends a stream that pauses
-	body    *body                    // nil: there is none
+	control *http.ResponseController
+	streams bool  // HTTP/2: the time limits are those of a stream, and not of a connection
+	body    *body // nil: there is none
 
 	began    time.Time
 	sent     int           // attempts that were sent to the upstream
@@ -41,12 +42,9 @@ type exchangeKey struct{}
 // ServeHTTP serves a program's request.
 func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handlers.Add(1)
-	s.metrics.inFlight.Add(1)
-	x := &exchange{ResponseWriter: w, s: s, request: r, began: time.Now()}
+	atOnce := s.metrics.inFlight.Add(1)
+	x := &exchange{ResponseWriter: w, s: s, request: r, control: http.NewResponseController(w), streams: r.ProtoMajor >= 2, began: time.Now()}
 	s.latest.Store(x.began.UnixNano())
-	if r.ProtoMajor < 2 {
-		x.control = http.NewResponseController(w)
-	}
 	method, path, whole := r.Method, r.URL.Path, false
 	defer func() {
 		switch { // ReverseProxy panics if the answer broke off
@@ -68,7 +66,14 @@ func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				"ms", time.Since(x.began).Milliseconds(), "failure", x.failure)
 		}
 	}()
-	x.pass(r)
+	switch {
+	case !x.streams || atOnce <= s.maxConns:
+		x.pass(r)
+	case atOnce <= 2*s.maxConns:
+		x.refuse(overloaded, 0)
+	default: // the program does not read the answers: the stream ends without one
+		x.failure = overloaded.Code
+	}
 	// net/http still writes the end of the answer, perhaps after a long pause.
 	x.extend()
 	if whole = true; x.status == 0 { // net/http would send a 200, and keep the connection
@@ -87,7 +92,7 @@ func (x *exchange) pass(r *http.Request) {
 		return
 	}
 	if r.ContentLength < 0 { // the program may read the answer while it writes the body
-		http.NewResponseController(x.ResponseWriter).EnableFullDuplex()
+		x.control.EnableFullDuplex()
 	}
 	x.s.handler.ServeHTTP(x, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
 }
@@ -137,9 +142,18 @@ func (s *sidecar) answered(resp *http.Response) error {
 	return nil
 }
 
+// extend begins the time to write a part of the answer.
 func (x *exchange) extend() {
-	if x.control != nil && !x.hijacked {
+	if !x.hijacked {
 		x.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	}
+}
+
+// written ends that time. With HTTP/1.1 it matters to writes alone, and the next one
+// extends it. A stream of HTTP/2 would end while the answer pauses.
+func (x *exchange) written() {
+	if x.streams {
+		x.control.SetWriteDeadline(time.Time{})
 	}
 }
 
@@ -150,11 +164,12 @@ func (x *exchange) WriteHeader(status int) {
 		x.body.release()
 		// In full duplex mode, net/http keeps a connection after a malformed body, and
 		// would read what follows as a request.
-		if x.s.draining.Load() || x.control != nil && !x.body.whole() {
+		if x.s.draining.Load() || !x.streams && !x.body.whole() {
 			x.Header().Set("Connection", "close")
 		}
 	}
 	x.ResponseWriter.WriteHeader(status)
+	x.written()
 }
 
 func (x *exchange) Write(b []byte) (int, error) {
@@ -163,13 +178,14 @@ func (x *exchange) Write(b []byte) (int, error) {
 	}
 	x.extend()
 	n, err := x.ResponseWriter.Write(b)
+	x.written()
 	x.unheard = x.unheard || err != nil
 	return n, err
 }
 
 // Hijack notes an upgrade. ReverseProxy writes its status itself.
 func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(x.ResponseWriter).Hijack()
+	conn, rw, err := x.control.Hijack()
 	if err == nil {
 		x.status, x.hijacked = http.StatusSwitchingProtocols, true
 	}
@@ -179,7 +195,8 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // FlushError sends what was written, perhaps after a long pause.
 func (x *exchange) FlushError() error {
 	x.extend()
-	return http.NewResponseController(x.ResponseWriter).Flush()
+	defer x.written()
+	return x.control.Flush()
 }
 
 // Unwrap returns the writer for http.ResponseController.

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,29 +89,17 @@ func retryAfter(err error, nextFetch time.Time) time.Duration {
 // seconds rounds up.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// describe returns what may be logged about a failure of the upstream. Only some
-// errors are known to quote no bytes of the upstream, which may contain the token.
-// All others get words of our own.
+// describe returns what may be logged about a failure of the upstream.
 func describe(err error) string {
-	op, dns, cert := (*net.OpError)(nil), (*net.DNSError)(nil), (*tls.CertificateVerificationError)(nil)
-	noTLS := tls.RecordHeaderError{}
 	switch {
-	case errors.As(err, &cert):
-		return cert.Error()
-	case errors.As(err, &op):
-		return op.Error()
-	case errors.As(err, &dns):
-		return dns.Error()
-	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS):
-		return "it does not speak TLS: the scheme or the port of --upstream is wrong"
 	case errors.Is(err, errStatus):
 		return errStatus.Error()
-	case isTimeout(err):
+	case isTimeout(err) && !errors.As(err, new(*net.OpError)):
 		return "it began no answer within --upstream-timeout, or did not finish the TLS handshake"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "it closed the connection without an answer"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return closedEarly
 	}
-	return "its answer is not valid HTTP, or broke off"
+	return ownWords(err, "--upstream")
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -5,12 +5,15 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,7 +78,7 @@ func newProxyFlags(flags *pflag.FlagSet) *proxyFlags {
 	flags.BoolVar(&f.allowRemote, "allow-remote", false, "permit a --listen address that other machines can reach: whoever reaches it acts as the agent")
 	flags.BoolVar(&f.allowHTTP, "allow-http", false, "permit an --upstream with http:// on another machine: whoever can read the traffic has the token")
 	flags.IntVar(&f.attempts, "attempts", 4, "how often an idempotent request is sent at most, if the upstream does not answer, or answers with a transient status such as 503")
-	flags.IntVar(&f.maxConns, "max-connections", 2048, "`number` of connections of programs that are open at once; more wait")
+	flags.IntVar(&f.maxConns, "max-connections", 2048, "`number` of connections of programs that are open at once; more wait; also the number of requests at once, if programs send several on a connection, with HTTP/2; more are refused")
 	flags.DurationVar(&f.drain, "drain", 25*time.Second, "how long requests in flight may take after SIGTERM")
 	flags.DurationVar(&f.upstreamTimeout, "upstream-timeout", 10*time.Minute, "how long the upstream may take to begin its answer, for each attempt; 0: as long as the program waits")
 	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "lowest `level` that is logged: debug (one line a request), info, warn or error")
@@ -83,7 +86,7 @@ func newProxyFlags(flags *pflag.FlagSet) *proxyFlags {
 }
 
 // check returns the upstream's URL, or what is wrong with the flags.
-func (f *proxyFlags) check() (*url.URL, error) {
+func (f *proxyFlags) check(ctx context.Context) (*url.URL, error) {
 	// The variable had this name when only directories could be named.
 	f.cache = cmp.Or(f.cache, strings.TrimSpace(os.Getenv("AUTHSEC_PROXY_CACHE_DIR")))
 	u, err := hosts.ParseURL(f.upstream, "https://api.example.com")
@@ -114,12 +117,25 @@ func (f *proxyFlags) check() (*url.URL, error) {
 	if _, err := hosts.Parse([]string{hostPattern(u)}); err != nil {
 		return nil, fmt.Errorf("--upstream: its host %s", strings.TrimSuffix(err.Error(), ": "+hosts.Syntax))
 	}
-	if addr, err := net.ResolveTCPAddr("tcp", f.listen); err != nil {
+	if private, err := isPrivate(ctx, f.listen); err != nil {
 		return nil, fmt.Errorf("--listen %s: %w", f.listen, err)
-	} else if !f.allowRemote && !addr.IP.IsLoopback() {
+	} else if !f.allowRemote && !private {
 		return nil, fmt.Errorf("--listen %s can be reached from other machines, and whoever reaches it acts as the agent: use 127.0.0.1, or --allow-remote", f.listen)
 	}
 	return u, nil
+}
+
+// isPrivate reports whether only this machine can reach an address to listen on.
+func isPrivate(ctx context.Context, address string) (bool, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	}
+	if err != nil || host == "" {
+		return false, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	return !slices.ContainsFunc(ips, func(ip netip.Addr) bool { return !ip.Unmap().IsLoopback() }), err
 }
 
 // isLocal reports whether plain HTTP to the upstream stays on this machine, as the

@@ -17,6 +17,7 @@ var (
 	badHost    = problem{http.StatusMisdirectedRequest, "wrong_host", "use the proxy's own address, or add the Host to its --host"}
 	webPage    = problem{http.StatusForbidden, "web_page", "requests of web pages are not served: do not send Origin or Sec-Fetch-Site"}
 	dotSegment = problem{http.StatusBadRequest, "dot_segment", "write the path without the segments . and .."}
+	overloaded = problem{http.StatusServiceUnavailable, "overloaded", "send fewer requests at once over HTTP/2, or raise --max-connections and the proxy's memory"}
 	oddPath    = problem{http.StatusBadRequest, "ambiguous_path", "write the path so that servers cannot read it in several ways: no %25, %2E or %5C, no invalid escape, no invisible character"}
 )
 

@@ -26,7 +26,7 @@ func testSidecar(t *testing.T, src *authsec.Source) *sidecar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newSidecar(src, u, &proxyFlags{attempts: 1}, slog.New(slog.DiscardHandler))
+	return newSidecar(src, u, &proxyFlags{attempts: 1, maxConns: 9}, slog.New(slog.DiscardHandler))
 }
 
 // silentSidecar is one whose AuthSec server takes an hour to answer, in a bubble.

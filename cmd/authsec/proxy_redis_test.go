@@ -196,6 +196,7 @@ func TestAWrongCacheIsRefusedWithoutThePassword(t *testing.T) {
 		{"redis://a", keyFile(t, "secret"), "something other than keys"},
 		{"redis://a", keyFile(t, someKey+"00"), "something other than keys"},
 		{"redis://a", keyFile(t, ""), "is empty"},
+		{"redis://a", keyFile(t, strings.Repeat(someKey+"\n", maxKeyFile/65+1)), "has more than 65536 bytes"},
 		{"redis://a", filepath.Join(t.TempDir(), "none"), "no such file"},
 	} {
 		code, lines := fails(t, "proxy", "--upstream", "https://a.example", "--listen", "127.0.0.1:0", "--cache", tc.cache, "--cache-key-file", tc.key)

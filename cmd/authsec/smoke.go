@@ -183,12 +183,12 @@ func (s *smoker) call(name string, src *authsec.Source, client *http.Client, url
 		}
 		resp, err := client.Do(req)
 		if err != nil {
-			return "", err
+			return "", cli.Advise(plain(err), advice(err))
 		}
 		defer resp.Body.Close()
 		io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
 		made := src.Stats().Fetches - before
-		detail := fmt.Sprintf("GET %s://%s%s: %s; fetches: %d", req.URL.Scheme, req.URL.Host, req.URL.Path, resp.Status, made)
+		detail := fmt.Sprintf("GET %s://%s%s: %s; fetches: %d", req.URL.Scheme, req.URL.Host, req.URL.Path, status(resp), made)
 		switch {
 		case !s.sent:
 			return "", cli.Advise(errors.New(detail+"; the token was not sent"), "list the host of DOWNSTREAM_URL in AUTHSEC_HOSTS")

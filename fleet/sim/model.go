@@ -84,7 +84,7 @@ func run(s Scenario, r rules) *Result {
 		p := &m.fleet[i]
 		p.asking, p.without, p.known = never, never, -1
 		p.base = m.jitter(s.Spread)
-		m.push(i, p.base, call)
+		m.push(i, p.base)
 	}
 	for {
 		e, ok := m.queue.pop()
@@ -120,8 +120,9 @@ func (m *model) jitter(d time.Duration) time.Duration {
 // spread is d with ±50 % jitter.
 func (m *model) spread(d time.Duration) time.Duration { return d/2 + m.jitter(d) }
 
-func (m *model) push(i int, at time.Duration, k kind) {
-	m.queue.push(event{at: at, process: int32(i), kind: k})
+// push adds a call of process i at a time.
+func (m *model) push(i int, at time.Duration) {
+	m.queue.push(event{at: at, process: int32(i), kind: call})
 }
 
 func (p *process) good(now time.Duration) bool { return p.token != 0 && now < p.expiry }
@@ -159,7 +160,7 @@ func (m *model) wait(i int, p *process, now time.Duration) {
 	case !p.failed || now >= p.failUntil:
 		m.begin(i, p, now)
 	case m.pauses(p, now):
-		m.push(i, p.failUntil, call)
+		m.push(i, p.failUntil)
 	default:
 		m.answered(i, p, now, true)
 	}
@@ -186,15 +187,15 @@ func (m *model) answered(i int, p *process, now time.Duration, failed bool) {
 func (m *model) next(i int, p *process, now time.Duration) {
 	switch {
 	case p.good(now):
-		m.push(i, m.tick(p, max(min(p.renewAt, p.expiry), now+1)), call)
+		m.push(i, m.tick(p, max(min(p.renewAt, p.expiry), now+1)))
 	case p.failed && now < p.failUntil && !m.pauses(p, now):
 		// The calls until then fail.
 		at := m.tick(p, p.failUntil)
 		n := int((m.tick(p, min(p.failUntil, m.Length))-p.base)/m.Every) - 1
 		m.result.Calls, m.result.FailedCalls = m.result.Calls+n, m.result.FailedCalls+n
-		m.push(i, at, call)
+		m.push(i, at)
 	default:
-		m.push(i, m.tick(p, now+1), call)
+		m.push(i, m.tick(p, now+1))
 	}
 }
 

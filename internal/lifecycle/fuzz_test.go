@@ -23,7 +23,7 @@ func FuzzLifecycle(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		w := &walk{t: t, bytes: b, now: Moment{Wall: pick(&walk{bytes: b}, walls)}}
-		w.oracle.world = time.Duration(startWall)
+		w.oracle.world = startWall
 		w.renewBefore = pick(w, windows)
 		for len(w.bytes) > 0 && !t.Failed() && w.now.Mono < 100*year {
 			w.step()

@@ -22,6 +22,9 @@ import (
 // of a pipe that has no other side.
 const endTime = 2 * time.Second
 
+// maxTypos is how many letters of a command's name may be wrong for it to be suggested.
+const maxTypos = 2
+
 // Drains is an annotation of a command that bounds its own end, and may take longer
 // than others. Its value does not matter.
 const Drains = "authsec drains"
@@ -130,11 +133,11 @@ func unknown(cmd *cobra.Command, args []string) error {
 		return Usagef("no command is named")
 	}
 	err := Usagef("there is no command %q", args[0])
-	if cmd.SuggestionsMinimumDistance == 0 {
-		cmd.SuggestionsMinimumDistance = 2 // as Cobra does
-	}
-	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
-		return Advise(err, fmt.Sprintf("did you mean %s %s? %[1]s --help lists all commands", cmd.CommandPath(), similar[0]))
+	for distance := range maxTypos { // the most similar first
+		cmd.SuggestionsMinimumDistance = distance + 1
+		if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+			return Advise(err, fmt.Sprintf("did you mean %s %s? %[1]s --help lists all commands", cmd.CommandPath(), similar[0]))
+		}
 	}
 	return err
 }

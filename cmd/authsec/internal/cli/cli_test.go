@@ -46,6 +46,7 @@ func TestAnErrorIsALineWithAdviceBelowIt(t *testing.T) {
 		{Usagef("a %s call", "wrong"), 2, "program do: a wrong call\nTo do: see program do --help\n"},
 		{fmt.Errorf("above: %w", Usagef("wrong")), 2, "program do: above: wrong\nTo do: see program do --help\n"},
 		{Advise(Usagef("wrong"), "call it right"), 2, "program do: wrong\nTo do: call it right\n"},
+		{Advise(Usagef("--name: %w", context.Canceled), "call it right"), 1, "program do: --name: context canceled\nTo do: the run was interrupted: run it again\n"},
 		{ErrFailed, 1, ""},
 		{fmt.Errorf("above: %w", ErrFailed), 1, ""},
 	} {
@@ -145,8 +146,8 @@ func TestARequiredFlagMayComeFromTheEnvironment(t *testing.T) {
 }
 
 func TestAVariableHasOneValueALine(t *testing.T) {
-	t.Setenv("PROGRAM_DO_URL", "\n https://a.example/x,y \r\nhttps://b.example\n")
-	t.Setenv("PROGRAM_DO_HOST", "a, b,,c")
+	t.Setenv("PROGRAM_DO_URL", "\n https://a.example/x,y \r\n \t \nhttps://b.example\n")
+	t.Setenv("PROGRAM_DO_HOST", "a, b,,c\n d\r\n\n")
 	var urls []string
 	var hosts List
 	cmd := failing(nil)
@@ -158,8 +159,8 @@ func TestAVariableHasOneValueALine(t *testing.T) {
 	if len(urls) != 2 || urls[0] != "https://a.example/x,y" || urls[1] != "https://b.example" {
 		t.Errorf("URLs %q, want both lines", urls)
 	}
-	if len(hosts) != 3 || hosts.String() != "a,b,c" {
-		t.Errorf("hosts %q, want a, b, c", hosts)
+	if len(hosts) != 4 || hosts.String() != "a,b,c,d" {
+		t.Errorf("hosts %q, want a, b, c, d", hosts)
 	}
 }
 

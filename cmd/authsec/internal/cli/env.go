@@ -34,7 +34,8 @@ func EnvName(cmd *cobra.Command, flag string) string {
 
 // fromEnv sets flags from the environment, if the command line does not set them.
 // White space around a value is ignored, and an empty value is none. A flag that may
-// be repeated gets each line of its variable.
+// be repeated gets each line of its variable that is not blank. A [List] splits what
+// it gets.
 func fromEnv(cmd *cobra.Command) (err error) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		names := f.Annotations[envVar]
@@ -50,7 +51,10 @@ func fromEnv(cmd *cobra.Command) (err error) {
 			values = strings.FieldsFunc(value, func(r rune) bool { return r == '\n' || r == '\r' })
 		}
 		for _, v := range values {
-			if setErr := cmd.Flags().Set(f.Name, strings.TrimSpace(v)); setErr != nil {
+			if v = strings.TrimSpace(v); v == "" {
+				continue
+			}
+			if setErr := cmd.Flags().Set(f.Name, v); setErr != nil {
 				err = Usagef("%s: invalid value %q: %w", names[0], v, cause(setErr))
 				return
 			}
@@ -67,7 +71,8 @@ func cause(err error) error {
 	return err
 }
 
-// List is a flag that may be repeated. Each value is a comma-separated list.
+// List is a flag that may be repeated. Each value is a list, with commas or line breaks
+// between its names.
 type List []string
 
 func (l *List) String() string { return strings.Join(*l, ",") }
@@ -77,7 +82,7 @@ func (l *List) Type() string { return "list" }
 
 // Set adds the names in s.
 func (l *List) Set(s string) error {
-	for name := range strings.SplitSeq(s, ",") {
+	for name := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == ',' || r == '\n' || r == '\r' }) {
 		if name = strings.TrimSpace(name); name != "" {
 			*l = append(*l, name)
 		}

@@ -43,12 +43,12 @@ var ErrFailed = errors.New("failed")
 // Advice returns what to do about an error, on one line. It returns "" if it does
 // not know the error.
 func Advice(err error) string {
-	if e := (*advised)(nil); errors.As(err, &e) {
-		return e.do
-	}
+	e := (*advised)(nil)
 	switch {
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled): // whatever the command did just then
 		return "the run was interrupted: run it again"
+	case errors.As(err, &e):
+		return e.do
 	case errors.Is(err, authsec.ErrNotDelegated):
 		return "ask an admin to delegate to this agent (AuthSec console, Trust Delegation); check AUTHSEC_AGENT_CLIENT_ID"
 	case errors.Is(err, authsec.ErrUnauthorized):
@@ -96,7 +96,7 @@ func explain(command string, err error) (text, do string, code int) {
 		return "", "", 0
 	}
 	code, do = 1, Advice(err)
-	if e := (*UsageError)(nil); errors.As(err, &e) {
+	if e := (*UsageError)(nil); errors.As(err, &e) && !errors.Is(err, context.Canceled) {
 		code = 2
 		if do == "" {
 			do = "see " + command + " --help"

@@ -115,7 +115,7 @@ func TestAdminPathsOfOthers(t *testing.T) {
 		{"POST", agentsPath + "x/revoke-token", "", 400, "Invalid agent ID", "Invalid agent ID"},
 		{"POST", agentsPath + "7b477e30-3989-4c12-926c-3945a59f761f/delegate-token", "", 404, "Agent not found",
 			"Agent not found: the only agent is the one of the curl lines printed at the start"},
-		{"POST", path + "/revoke-token", "Sec-Fetch-Site: cross-site", 403, "", "it came from a web page of another origin: only programs may ask here"},
+		{"POST", path + "/revoke-token", "Sec-Fetch-Site: cross-site", 403, "", webPage},
 		{"GET", path + "/revoke-token", "", 404, "", "there is no such path, or it wants another method: the AuthSec server's URL is printed at the start"},
 		{"POST", path + "/revoke", "", 404, "", "there is no such path, or it wants another method: the AuthSec server's URL is printed at the start"},
 		{"POST", "/uflow/admin/agents/" + b.opts.clientID + "/revoke-token", "", 200, "", "revoked; the API rejects all earlier tokens"},
@@ -128,6 +128,31 @@ func TestAdminPathsOfOthers(t *testing.T) {
 			t.Errorf("%s %s: got %d %q, want %d %q", c.method, c.path, status, message, c.status, c.message)
 		}
 		b.logged(c.method + " " + c.path + " " + itoa(c.status) + " " + c.logged)
+	}
+}
+
+// TestWebPagesGetNothing is about a page of a browser on this machine, also one whose
+// name points at this machine (DNS rebinding).
+func TestWebPagesGetNothing(t *testing.T) {
+	b := newBench(t)
+	path := agentsPath + b.opts.clientID
+	token, _ := b.post("delegate-token", "")["token"].(string)
+	for _, c := range []struct{ method, url, header string }{
+		{"GET", "https://rebound.test" + authsectest.EndpointPath + "?client_id=" + b.opts.clientID, ""},
+		{"GET", "https://authsec.test" + authsectest.EndpointPath + "?client_id=" + b.opts.clientID, "Origin: https://evil.test"},
+		{"POST", "https://rebound.test" + path + "/delegate-token", ""},
+		{"POST", "https://authsec.test" + path + "/revoke-token", "Origin: null"},
+		{"GET", "https://api.test/", "Sec-Fetch-Site: cross-site"},
+	} {
+		if status, _, _ := b.ask(c.method, c.url, "", c.header, "Authorization: Bearer "+token); status != http.StatusForbidden {
+			t.Errorf("%s %s, %q: got %d, want 403", c.method, c.url, c.header, status)
+		}
+		if got := b.log.last(); !strings.HasSuffix(got, " 403 "+webPage) {
+			t.Errorf("logged %q, want what to do", got)
+		}
+	}
+	if status, _ := b.get(); status != http.StatusOK {
+		t.Errorf("afterwards a program gets %d, want 200", status)
 	}
 }
 

@@ -177,36 +177,6 @@ func TestSDKRequestOnTheWire(t *testing.T) {
 	}
 }
 
-// TestInterruptEndsRequestsThatWait interrupts while an answer is delayed by minutes.
-func TestInterruptEndsRequestsThatWait(t *testing.T) {
-	stdout, stderr, stop := execute(t, "--latency", "10m")
-	url := environment(t, stdout.String())["AUTHSEC_BASE_URL"] + authsectest.EndpointPath
-	answered := make(chan error, 1)
-	go func() {
-		resp, err := http.Get(url)
-		if err == nil {
-			resp.Body.Close()
-		}
-		answered <- err
-	}()
-	select {
-	case <-answered:
-		t.Fatal("an answer came at once")
-	case <-time.After(200 * time.Millisecond): // on its way
-	}
-	began := time.Now()
-	if err := stop(); err != nil {
-		t.Errorf("interrupted: %v", err)
-	}
-	if took := time.Since(began); took >= shutdownTime {
-		t.Errorf("it took %v, want less than %v", took, shutdownTime)
-	}
-	<-answered
-	if got := stderr.last(); !strings.HasSuffix(got, "no answer: the client gave up, or the command ended") {
-		t.Errorf("logged %q", got)
-	}
-}
-
 func TestAddressInUse(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

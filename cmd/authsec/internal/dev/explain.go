@@ -20,6 +20,7 @@ import (
 const (
 	delegateAnew = "delegate with the curl line printed at the start"
 	setClientID  = "set AUTHSEC_AGENT_CLIENT_ID as printed at the start"
+	webPage      = "it has an Origin or another Host, so a web page may have caused it: use the URLs printed at the start, or --host"
 )
 
 // response are the fields of the AuthSec server's answers that explain them.
@@ -55,8 +56,6 @@ func (s *server) explainAuthSec(r *http.Request, a *answer) string {
 	switch {
 	case a.status == http.StatusTooManyRequests:
 		return fmt.Sprintf("over the limit of %d requests a minute: wait a minute and ask less often, or set --rate-limit", s.opts.rateLimit)
-	case a.status == http.StatusForbidden:
-		return "it came from a web page of another origin: only programs may ask here"
 	case path == authsectest.EndpointPath && r.Method == http.MethodGet:
 		return s.explainToken(r, a.status, body)
 	case strings.HasPrefix(path, agentsPath) && a.status == http.StatusNotFound && body.message() != "":

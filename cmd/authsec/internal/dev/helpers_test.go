@@ -33,7 +33,7 @@ func newBench(t *testing.T, args ...string) *bench {
 	var o options
 	flags := pflag.NewFlagSet("dev", pflag.ContinueOnError)
 	o.define(flags)
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(append([]string{"--host=authsec.test,api.test"}, args...)); err != nil {
 		t.Fatal(err)
 	}
 	o, err := o.validate()

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/authsec-go/authsec/cmd/authsec/internal/loopback"
 	"github.com/authsec-go/authsec/internal/redact"
 )
 
@@ -71,15 +72,18 @@ func (reasons) Handle(ctx context.Context, rec slog.Record) error {
 	return nil
 }
 
-// logged writes a line for each request: time, method, path, status, and what explain
-// says about it.
+// logged serves programs on this machine. It writes a line for each request: time,
+// method, path, status, and what explain says about it.
 func (s *server) logged(next http.Handler, explain func(*http.Request, *answer) string) http.Handler {
+	only := loopback.Only(next, s.opts.hosts...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := &answer{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), answerKey{}, a))
-		next.ServeHTTP(a, r)
+		only.ServeHTTP(a, r)
 		status, explanation := strconv.Itoa(a.status), ""
 		switch {
+		case a.status != 0 && !loopback.Permits(r, s.opts.hosts...):
+			explanation = webPage
 		case a.status != 0:
 			explanation = explain(r, a)
 		case r.Context().Err() != nil:

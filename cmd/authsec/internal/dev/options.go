@@ -33,6 +33,7 @@ const (
 // options are the command's flags.
 type options struct {
 	listen, apiListen string
+	hosts             []string // accepted in Host, beside those of this machine
 	clientID          string
 	permissions       []string
 	audience          string
@@ -49,6 +50,7 @@ func (o *options) define(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:7480", "loopback `address` of the AuthSec server; port 0: any free port")
 	flags.StringVar(&o.apiListen, "api-listen", "127.0.0.1:7481", "loopback `address` of the protected API; port 0: any free port")
+	flags.Var((*cli.List)(&o.hosts), "host", "another `name` that programs may use for this machine, such as host.docker.internal in a container; may be repeated, or a comma-separated list")
 	flags.StringVar(&o.clientID, "client-id", authsectest.ClientID, "the agent's client `ID`, a UUID")
 	flags.StringSliceVar(&o.permissions, "permissions", []string{"billing:read", "users:read"}, "what is delegated to the agent; empty: nothing")
 	flags.StringVar(&o.audience, "audience", "authsec-api", "the API's `name`; tokens have it in their aud")

@@ -55,7 +55,7 @@ func newServer(o options, w io.Writer) (*server, error) {
 		return nil, err
 	}
 
-	s.authsec = s.logged(http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.serveAuthSec)), s.explainAuthSec)
+	s.authsec = s.logged(http.HandlerFunc(s.serveAuthSec), s.explainAuthSec)
 
 	// A token is verified as any API does it. Then the double rejects it if it was
 	// revoked, which an API can't tell with the older generation.
