@@ -12,7 +12,7 @@ import (
 	"os"
 
 	"github.com/authsec-go/authsec"
-	gitlab "gitlab.com/gitlab-org/api/client-go"
+	gitlab "gitlab.com/gitlab-org/api/client-go/v2"
 )
 
 func main() {
