@@ -49,8 +49,8 @@ func strict(t *testing.T, where string, raw []byte, into interface{ UnmarshalJSO
 }
 
 // decodeDashboard decodes the dashboard, its panels and their queries one by one: the
-// library takes the empty list of faults of an inner part for a fault, and leaves
-// that part out.
+// library mistakes an inner part's empty list of errors for an error, and leaves that
+// part out.
 //
 //lint:ignore SA1019 it is in the schema that all versions of Grafana load; the newer one needs Grafana 12
 func decodeDashboard(t *testing.T) (d dashboard.Dashboard, panels []panel) {

@@ -43,8 +43,8 @@
 //   - relay_test.go: its TCP proxy, which can also forget connections. Other tests use
 //     toxiproxy. For a third of the connections that end during a transfer, toxiproxy
 //     leaves two goroutines and a buffer behind, and it can block for ever if a fault
-//     changes under a live connection. That is too much for 30 minutes. Its black hole
-//     heals the connections that it swallowed.
+//     changes under a live connection. That is too much for 30 minutes. And
+//     when toxiproxy's black hole ends, the connections in it work again.
 //
 // doc_test.go checks this list, and what docs/faults.md counts.
 //

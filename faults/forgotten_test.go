@@ -110,8 +110,8 @@ func TestForgottenConnection(t *testing.T) {
 	}
 }
 
-// TestForgottenConnectionOverHTTP1: HTTP/1.1 has no pings. A forgotten connection takes
-// one request, which ends only with its own context; the next one is answered.
+// TestForgottenConnectionOverHTTP1: HTTP/1.1 has no pings. A forgotten connection costs
+// one request, which ends only with its own context. The next one is answered.
 func TestForgottenConnectionOverHTTP1(t *testing.T) {
 	t.Parallel()
 	const (

@@ -83,8 +83,8 @@ func (r *relay) suffer(t trouble) (lift func()) {
 	}
 }
 
-// forget loses all that comes on the present connections, in both directions and
-// also their end, as a NAT does that has forgotten them. They stay open. New ones
+// forget drops all that comes on the present connections, in both directions and
+// also their end, like a NAT that has forgotten them. They stay open. New ones
 // work.
 func (r *relay) forget() { r.forgotten.Store(r.accepted.Load()) }
 

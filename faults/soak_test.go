@@ -223,8 +223,8 @@ func (k *soak) administer(stopped <-chan struct{}) {
 	}
 }
 
-// watch records for each Source how many fetches in a row have failed, at most: it
-// looks only every 20 ms.
+// watch records for each Source how many fetches in a row can have failed. This is an
+// upper bound, because it looks only every 20 ms.
 func (k *soak) watch(stopped <-chan struct{}) {
 	type seen struct {
 		success  time.Time

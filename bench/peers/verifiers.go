@@ -85,7 +85,7 @@ func jwtHandler(srv *authsectest.Server) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyfunc := func(*jwt.Token) (any, error) { return key, nil }
+	var keyfunc jwt.Keyfunc = func(*jwt.Token) (any, error) { return key, nil }
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithIssuer(issuer), jwt.WithAudience(Audience),
 		jwt.WithExpirationRequired(), jwt.WithIssuedAt())
 	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -31,7 +31,7 @@ const never = time.Duration(1<<63 - 1)
 // process is one Source and its one caller. Its fields are named as in
 // internal/lifecycle.
 type process struct {
-	base time.Duration // a call that returned at once; later calls follow every Scenario.Every
+	base time.Duration // when a call returned at once; later calls follow it every Scenario.Every
 
 	token   int16 // the delegation's number, from 1; 0: none
 	expiry  time.Duration

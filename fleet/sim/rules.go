@@ -22,7 +22,7 @@ type rules struct {
 
 	minPoll    time.Duration // between the first two looks for another process's result
 	maxPoll    time.Duration // between two looks at most
-	patience   time.Duration // how long it is waited for, plus up to half of that
+	patience   time.Duration // how long a process waits for it, plus up to half of that
 	leaseTTL   time.Duration
 	holdSpread time.Duration // the processes that share a failure ask again within this time
 }

@@ -211,7 +211,7 @@ func (m *model) share(i int, p *process, now time.Duration, a answer) {
 	}
 }
 
-// keep makes the failure that is stored next keep the token that is there.
+// keep puts the stored token into the entry of the failure that is stored next.
 func (m *model) keep(f *flight, now time.Duration) {
 	old := &m.store.entry
 	if m.store.version == 0 || now >= m.store.until || old.token == 0 {

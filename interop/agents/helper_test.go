@@ -36,7 +36,7 @@ func billing(t *testing.T, s *itest.Stack, text func() string) (*authsec.Source,
 // plain is the API's answer where no attacker has changed it.
 func plain() string { return "3 invoices" }
 
-// observed makes an error of what a model got from a tool, if that is one.
+// observed returns an error if a model got one from a tool, or not the API's answer.
 func observed(text string) error {
 	switch {
 	case strings.HasPrefix(text, "Error:"):

@@ -33,7 +33,7 @@ func newLangchain(src *authsec.Source, api string, model llms.Model) (*agents.Ex
 	return executor, nil
 }
 
-// script is a model: its n-th func makes its n-th answer of the n-th prompt.
+// script is a model: its n-th func makes the n-th answer from the n-th prompt.
 type script struct {
 	steps   []func(prompt string) string
 	prompts []string

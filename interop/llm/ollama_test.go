@@ -71,7 +71,7 @@ func TestOllama(t *testing.T) {
 	}.Test(t)
 }
 
-// Of a 401 or 503 with an empty body, Chat makes no error at all.
+// Chat returns no error for a 401 or 503 with an empty body.
 func TestOllamaMissesEmptyErrors(t *testing.T) {
 	for _, code := range []int{http.StatusUnauthorized, http.StatusServiceUnavailable} {
 		s := itest.New(t)

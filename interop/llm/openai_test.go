@@ -133,8 +133,8 @@ func (w *errorWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// Of a 401 in another form, the SDK's error says only that it has another form, and no
-// status. The next error says more.
+// If a 401 has another form, the SDK's error says only that, and has no status. The next
+// error says more.
 func TestOpenAIForeignError(t *testing.T) {
 	ctx, s := itest.Timely(t), itest.New(t)
 	src, c := openAI.to(t, s, s.Server.API(openAIGateway, "billing:read"))

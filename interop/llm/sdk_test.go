@@ -114,7 +114,7 @@ func TestStream(t *testing.T) {
 	})
 }
 
-// How many requests a gateway gets that always answers 503.
+// How many requests are sent to a gateway that always answers 503.
 func TestAttempts(t *testing.T) {
 	each(t, func(t *testing.T, ctx context.Context, s *itest.Stack, sdk sdk) {
 		api := s.API(t, overloaded)

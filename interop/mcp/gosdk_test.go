@@ -70,7 +70,7 @@ func connectKept(ctx context.Context, cfg authsec.Config, url string) (*authsec.
 // keepSession makes only the rejected call fail. Without it the session ends.
 type keepSession struct{ src *authsec.Source }
 
-// TokenSource has none: the http.Client adds the token.
+// TokenSource returns none: the http.Client adds the token.
 func (keepSession) TokenSource(context.Context) (oauth2.TokenSource, error) { return nil, nil }
 
 // Authorize is called for a 401 or 403 that another token did not mend.
@@ -177,7 +177,7 @@ func TestGoSDKKeepsSession(t *testing.T) {
 	}
 }
 
-// A 403 ends neither the session nor the token's service.
+// After a 403, the session goes on and the token stays in use.
 func TestGoSDKKeepsSessionWhenForbidden(t *testing.T) {
 	ctx, s := itest.Timely(t), itest.New(t)
 	forbid := make(chan struct{}, 1)

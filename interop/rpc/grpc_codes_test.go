@@ -33,9 +33,9 @@ func hang(t *testing.T, stack *itest.Stack) {
 	}))
 }
 
-// Only a token that cannot be had is Unauthenticated. The end of the call's context
-// keeps its code, and what may pass is Unavailable. So it is with the interceptors and
-// with the credentials alone.
+// A call is Unauthenticated only if the agent can get no token. The end of the call's
+// context keeps its code, and a transient fault is Unavailable. This holds with the
+// interceptors, and with the credentials alone.
 func TestGRPCCodesWithoutAToken(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fault func(*testing.T, *itest.Stack)
@@ -125,8 +125,8 @@ func TestGRPCOwnTokenSourceOutlastsTheCall(t *testing.T) {
 	}
 }
 
-// Interceptors of the caller's stay: WithUnaryInterceptor and WithStreamInterceptor run
-// first.
+// The caller's own interceptors stay: those of WithUnaryInterceptor and
+// WithStreamInterceptor run first.
 func TestGRPCKeepsOtherInterceptors(t *testing.T) {
 	stack := itest.New(t)
 	var unary, streams int

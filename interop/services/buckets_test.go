@@ -104,7 +104,7 @@ func TestBucketsAsDocumented(t *testing.T) {
 	s.checkSeen(t)
 }
 
-// inHost makes a handler of paths with the bucket one of hosts with the bucket.
+// inHost turns a handler for paths with the bucket into one for hosts with the bucket.
 func inHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.URL.Path = "/bills" + r.URL.Path

@@ -13,7 +13,7 @@ import (
 	"github.com/authsec-go/authsec/interop/internal/itest"
 )
 
-// What the documentation tells sends no token to another host, straight or after a
+// The code in the documentation sends no token to another host, directly or after a
 // redirect, over TLS or over plain HTTP.
 func TestNothingLeaks(t *testing.T) {
 	must := func(err error) {

@@ -155,8 +155,8 @@ func measureColdStart(size scale) (*findings, error) {
 	f := &findings{
 		title: "Cold start",
 		text: fmt.Sprintf(`
-From setting up a client to its first response, with new connections to both servers, over TLS and HTTP/2, %d times in turns. "Own" is the time less
-that of the floor in the same turn, which makes the same two requests by hand.`, size.coldRounds),
+From setting up a client to its first response, with new connections to both servers, over TLS and HTTP/2, %d times in turns. "Own" is the time minus
+that of the floor in the same turn. The floor makes the same two requests by hand.`, size.coldRounds),
 		head: []string{"", "first response (median)", "own (median)", "requests to AuthSec", "requests to the API", "goroutines left"},
 	}
 	contestants := append(authenticated(), peers.Named(peers.ReadyHeader)...)

@@ -127,8 +127,8 @@ func (c *contest) of(p peers.Peer, load string) *figures {
 	return c.figures[c.benchmark+"/peer="+p.Slug()+"/"+load]
 }
 
-// ratio returns the greatest median ratio, over the loads, of one's time to another's,
-// and that load's spread.
+// ratio divides one peer's time by another's. It returns the greatest median ratio of
+// the loads, and that load's spread.
 func (c *contest) ratio(one, another string) (worst float64, shown string) {
 	a, p := peers.Peer{Name: one}, peers.Peer{Name: another}
 	for _, load := range loads {

@@ -39,10 +39,10 @@ func measurePosts(size scale) (*findings, error) {
 	f := &findings{
 		title: "What a POST costs",
 		text: fmt.Sprintf(`
-A whole POST over loopback, with its response, one after the other on one connection: `+"`BenchmarkPost` and `BenchmarkPostFrom`"+`. The body is a bytes.Reader unless
-the line names another. The floor sends the header from a constant. Ratios are medians over %d rounds, with minimum and maximum. An os.File without GetBody is passed
-to net/http as it is, which sends it by sendfile over plain HTTP/1.1. With GetBody it is not: authsec then follows how far Base has read it, because a replay must not
-begin while Base still reads the file.`, size.microRounds),
+Whole POSTs over loopback with their responses, one after the other on one connection: `+"`BenchmarkPost` and `BenchmarkPostFrom`"+`. The body is a bytes.Reader unless
+the line names another. The floor sends the header from a constant. Ratios are medians over %d rounds, with minimum and maximum. authsec passes an os.File
+without GetBody unchanged to net/http, which sends it by sendfile over plain HTTP/1.1. With GetBody, authsec wraps the file to follow how far Base has read it, because a
+replay must not begin while Base still reads the file.`, size.microRounds),
 		head: []string{"", "authsec, µs", "x/oauth2, µs", "of x/oauth2's time", "of the floor's time", "allocations above the floor's"},
 	}
 	var worstOAuth2, worstFloor float64

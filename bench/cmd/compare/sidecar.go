@@ -76,7 +76,7 @@ func measureSidecar(size scale) (*findings, error) {
 	f := &findings{
 		title: "The sidecar",
 		text: fmt.Sprintf(`
-"authsec proxy" beside a bare httputil.ReverseProxy that keeps as many idle connections and sends no token. Each is a process of its own between the same client and
+"authsec proxy" compared with a bare httputil.ReverseProxy that keeps as many idle connections and sends no token. Each is a process of its own between the same client and
 the same API, over plain HTTP on loopback, in a closed loop. A stream has %d server-sent events, and each is flushed. Ratios are medians over %d rounds of %v each, in turns.`,
 			events, size.loadRounds, size.loadTime/2),
 		head: []string{"", "authsec proxy, requests/s", "ReverseProxy, requests/s", "ratio"},

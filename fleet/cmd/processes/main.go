@@ -26,8 +26,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Both leave authsec room without a cache: renewals at random moments in two and a half
-// windows exceed the limit of one in less than 1 of 300 windows.
+// With both, authsec needs no cache: if renewals begin at random moments in two and a
+// half windows, less than 1 of 300 windows exceeds its limit.
 var (
 	full  = scale{agents: 200, limit: 100, window: time.Minute, life: 20 * time.Second, renewals: 2}
 	quick = scale{agents: 20, limit: 15, window: 5 * time.Second, life: 8 * time.Second, renewals: 1, together: true}

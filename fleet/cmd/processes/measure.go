@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// notice is how long after their order the agents begin, all at once.
+	// notice is the time from the order to the moment at which all agents begin.
 	notice = 300 * time.Millisecond
 
-	// lead is how long before renewals may begin the admin delegates again. It is over
-	// a second, because exp is in whole seconds: they may begin a second earlier.
+	// lead is the time from a new delegation to the first moment of renewals. It is over
+	// a second, because exp is in whole seconds: renewals may begin a second earlier.
 	lead = 1500 * time.Millisecond
 
 	// spare is how much longer than planned a measurement may take before it is aborted.

@@ -105,7 +105,7 @@ func play(sizes []int, quick bool) *findings {
 // choice is a way to run a fleet, and the size up to which it works.
 type choice struct {
 	way, admin string
-	most       int  // processes of which none ever waited for a renewed token; two digits
+	most       int  // the most processes of which none waited for a renewed token; two digits
 	bounded    bool // more do not work
 }
 

@@ -32,7 +32,7 @@ func (x *strangers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Stray makes calls that go to hosts which the Config does not list: after a redirect of
-// a listed API, with 307, and straight, each over TLS and over plain HTTP. It returns how
+// a listed API, with 307, and directly, each over TLS and over plain HTTP. It returns how
 // many requests went there, and how many of these had a token.
 func (s *Stack) Stray(t testing.TB, call func(cfg authsec.Config, url string)) (requests, tokens int) {
 	t.Helper()
