@@ -10,8 +10,8 @@ import (
 	"os"
 )
 
-// awaited calls do, which may be in a system call that does not end. It does not wait
-// longer than ctx. discard gets what comes after that.
+// awaited runs do, and waits for its result until ctx ends. do may be in a system call
+// that does not end. discard gets a result that comes after ctx ended.
 func awaited[T any](ctx context.Context, do func() (T, error), discard func(T)) (T, error) {
 	type result struct {
 		value T

@@ -183,7 +183,7 @@ func tree(t *testing.T, dir string) (names string) {
 	return names
 }
 
-// A cache that fails only when the token is stored is told of as well.
+// A cache that fails only when the token is stored is reported as well.
 func TestACacheThatFailsLateIsSaidOnce(t *testing.T) {
 	for name, spoil := range map[string]func(dir string) error{"full": fill, "read-only": readOnly} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,10 @@ import (
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/cmd/authsec/internal/cli"
 	"github.com/spf13/cobra"
+	"golang.org/x/net/http/httpguts"
 )
+
+const readData = "check that the file of --data can be read"
 
 // witness is the base of the client that makes the request. It notes whether the
 // token was sent.
@@ -95,7 +98,10 @@ func (f *fetchFlags) request(ctx context.Context, url string) (*http.Request, er
 		if name = strings.TrimSpace(name); !ok || name == "" {
 			return nil, cli.Usagef("a --header does not begin with a name and a colon: write -H \"Name: value\"")
 		}
-		if value = strings.TrimSpace(value); strings.EqualFold(name, "Host") {
+		if value = strings.TrimSpace(value); !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return nil, cli.Usagef("a --header has a character that HTTP does not permit there: write -H \"Name: value\"")
+		}
+		if strings.EqualFold(name, "Host") {
 			req.Host = value
 			continue
 		}
@@ -106,6 +112,9 @@ func (f *fetchFlags) request(ctx context.Context, url string) (*http.Request, er
 
 func (f *fetchFlags) fetch(cmd *cobra.Command, url string) error {
 	ctx := cmd.Context()
+	if f.timeout < 0 {
+		return cli.Usagef("--timeout is negative")
+	}
 	if f.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, f.timeout)
@@ -134,14 +143,17 @@ func (f *fetchFlags) fetch(cmd *cobra.Command, url string) error {
 			if ctx.Err() != nil {
 				return cli.Advise(err, fetchAdvice(err))
 			}
-			return cli.Advise(err, "check that the file of --data can be read")
+			return cli.Advise(err, readData)
 		}
 	}
 
 	seen := &witness{own: req.Header.Get("Authorization")}
 	// Not with an http.Client: it fails if the answer has a malformed Location.
 	resp, err := (&authsec.Transport{Source: impatient{src}, Base: seen, Hosts: cfg.Hosts}).RoundTrip(req)
-	if err != nil {
+	switch {
+	case errors.As(err, new(*os.PathError)): // of the body
+		return cli.Advise(plain(err), readData)
+	case err != nil:
 		return cli.Advise(plain(err), fetchAdvice(err))
 	}
 	defer resp.Body.Close()

@@ -225,6 +225,9 @@ func TestFetchFailsWithALineThatSaysWhatToDo(t *testing.T) {
 	if code, line := fails(t, "fetch", "-d", "@/no/such/file", api.URL); code != 1 {
 		t.Errorf("no such file: fetch = %d, %q, want 1", code, line)
 	}
+	if code, line := fails(t, "fetch", "-d", "@"+t.TempDir(), api.URL); code != 1 || !strings.Contains(line, "--data can be read") {
+		t.Errorf("a directory: fetch = %d, %q, want 1, naming --data", code, line)
+	}
 	t.Setenv("DOWNSTREAM_URL", "")
 	if code, line := fails(t, "fetch", api.URL); code != 1 || !strings.Contains(line, "--hosts") {
 		t.Errorf("no hosts: fetch = %d, %q, want 1, naming --hosts", code, line)
@@ -240,7 +243,7 @@ func TestFetchFailsWithALineThatSaysWhatToDo(t *testing.T) {
 
 func TestFetchCalledWronglyExitsWith2(t *testing.T) {
 	_, api, _ := fetchServer(t, echo)
-	for _, args := range [][]string{nil, {api.URL, api.URL}, {"api.example.com"}, {"ftp://api.example.com"}, {"-H", "secret-without-colon", api.URL}, {"-X", "BAD METHOD", api.URL}, {"--timeout", "soon", api.URL}} {
+	for _, args := range [][]string{nil, {api.URL, api.URL}, {"api.example.com"}, {"ftp://api.example.com"}, {"-H", "secret-without-colon", api.URL}, {"-X", "BAD METHOD", api.URL}, {"-H", "secret name: x", api.URL}, {"-H", "X: secret\x01", api.URL}, {"--timeout", "soon", api.URL}, {"--timeout", "-1s", api.URL}} {
 		code, out, errs := runFetch(t, args...)
 		if code != 2 || out != "" || errs == "" || strings.Contains(errs, "secret") {
 			t.Errorf("fetch %q = %d, %q, %q, want 2 and a message without the header", args, code, out, errs)

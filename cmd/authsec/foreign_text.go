@@ -23,7 +23,7 @@ const (
 	brokenOff   = "its answer is not valid HTTP, or broke off"
 )
 
-// ownWords returns what may be shown about a failed exchange with a server. Only some
+// ownWords returns what may be shown about a failed request to a server. Only some
 // errors are known to quote no bytes of the server, which may hold a secret or control
 // a terminal. All others get words of our own. target is what the user set.
 func ownWords(err error, target string) string {

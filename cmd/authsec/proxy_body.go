@@ -34,12 +34,14 @@ type body struct {
 	control *http.ResponseController
 	streams bool // HTTP/2: the deadlines are those of a stream, and not of a connection
 
-	mu    sync.Mutex // guards what follows
-	kept  []byte
-	long  bool  // it is not kept
-	free  bool  // the answer has begun: the program may pause as long as it likes
-	left  bool  // the handler has returned
-	fault error // how it ended: io.EOF if it was whole; nil: it has not ended
+	mu      sync.Mutex // guards what follows
+	kept    []byte
+	long    bool          // it is not kept
+	free    bool          // the answer has begun: the program may pause as long as it likes
+	left    bool          // the handler has returned
+	reading bool          // a Read is under way
+	ended   chan struct{} // gets a value when that Read ends, if the handler has returned
+	fault   error         // how it ended: io.EOF if it was whole; nil: it has not ended
 }
 
 // take prepares the request's body: it waits for a short one, so that it can be sent
@@ -49,7 +51,7 @@ func take(w http.ResponseWriter, r *http.Request) (*body, *problem) {
 	if n == 0 {
 		return nil, nil
 	}
-	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), streams: r.ProtoMajor >= 2, long: n > maxReplay}
+	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), streams: r.ProtoMajor >= 2, long: n > maxReplay, ended: make(chan struct{}, 1)}
 	if n < 0 || n > maxReplay {
 		if r.Body = b; n < 0 {
 			r.GetBody = b.again
@@ -83,10 +85,14 @@ func (b *body) Read(p []byte) (int, error) {
 	if !b.free {
 		b.deadline(time.Now().Add(pauseTimeout))
 	}
+	b.reading = true
 	b.mu.Unlock()
 	n, err := b.ReadCloser.Read(p)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.reading = false; b.left {
+		b.ended <- struct{}{}
+	}
 	if b.long = b.long || len(b.kept)+n > maxReplay; b.long {
 		b.kept = nil
 	} else {
@@ -150,17 +156,24 @@ func (b *body) release() {
 	b.free = true
 }
 
-// leave ends the use of the body. net/http reads what is left of it, for a short time;
-// of a stream of HTTP/2 it reads nothing.
+// leave ends the use of the body. With HTTP/1.1, net/http reads what is left of it, for
+// a short time. From a stream of HTTP/2 it reads nothing.
 func (b *body) leave() {
 	if b == nil {
 		return
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.left = true; b.fault != io.EOF && !b.streams {
-		b.deadline(time.Now().Add(unreadTimeout))
+	b.left = true
+	reading, limit := b.reading, b.fault != io.EOF && !b.streams
+	b.mu.Unlock()
+	if !limit {
+		return
 	}
+	if reading { // net/http would end this Read, and clear the deadline after it
+		b.deadline(time.Unix(1, 0))
+		<-b.ended
+	}
+	b.deadline(time.Now().Add(unreadTimeout))
 }
 
 // forgo is called before an answer to a request whose body may not have been read.

@@ -18,7 +18,8 @@ import (
 const writeTimeout = 2 * time.Minute
 
 // exchange is a request and its answer. It is the http.ResponseWriter that notes how
-// the request was answered. One goroutine uses it.
+// the request was answered. One goroutine at a time uses it: the handler's, or one of
+// ReverseProxy's that flushes, or passes on a status of 1xx.
 type exchange struct {
 	http.ResponseWriter
 	s       *sidecar
@@ -142,15 +143,16 @@ func (s *sidecar) answered(resp *http.Response) error {
 	return nil
 }
 
-// extend begins the time to write a part of the answer.
+// extend gives the program writeTimeout, from now, to take a part of the answer.
 func (x *exchange) extend() {
 	if !x.hijacked {
 		x.control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	}
 }
 
-// written ends that time. With HTTP/1.1 it matters to writes alone, and the next one
-// extends it. A stream of HTTP/2 would end while the answer pauses.
+// written removes this limit from a stream of HTTP/2, which would otherwise end while
+// the answer pauses. With HTTP/1.1 the limit affects only writes, and the next write
+// extends it.
 func (x *exchange) written() {
 	if x.streams {
 		x.control.SetWriteDeadline(time.Time{})

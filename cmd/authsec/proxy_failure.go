@@ -16,8 +16,8 @@ import (
 	"github.com/authsec-go/authsec"
 )
 
-// hangTime is how long an upstream that begins no answer is not to blame if the
-// program gives up.
+// hangTime decides who is to blame if a program gives up before the answer begins: the
+// upstream, if the program waited at least this long.
 const hangTime = time.Second
 
 // errStatus is a failure of the upstream.

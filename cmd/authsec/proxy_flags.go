@@ -77,8 +77,8 @@ func newProxyFlags(flags *pflag.FlagSet) *proxyFlags {
 		"browsers send Sec-Fetch-Site only to localhost and loopback addresses, so under another name requests for a page's images are served")
 	flags.BoolVar(&f.allowRemote, "allow-remote", false, "permit a --listen address that other machines can reach: whoever reaches it acts as the agent")
 	flags.BoolVar(&f.allowHTTP, "allow-http", false, "permit an --upstream with http:// on another machine: whoever can read the traffic has the token")
-	flags.IntVar(&f.attempts, "attempts", 4, "how often an idempotent request is sent at most, if the upstream does not answer, or answers with a transient status such as 503")
-	flags.IntVar(&f.maxConns, "max-connections", 2048, "`number` of connections of programs that are open at once; more wait; also the number of requests at once, if programs send several on a connection, with HTTP/2; more are refused")
+	flags.IntVar(&f.attempts, "attempts", 4, "the most attempts for an idempotent request, if the upstream does not answer, or answers with a transient status such as 503")
+	flags.IntVar(&f.maxConns, "max-connections", 2048, "`number` of connections of programs that are open at once; more wait; over HTTP/2 also the number of requests at once; more get 503")
 	flags.DurationVar(&f.drain, "drain", 25*time.Second, "how long requests in flight may take after SIGTERM")
 	flags.DurationVar(&f.upstreamTimeout, "upstream-timeout", 10*time.Minute, "how long the upstream may take to begin its answer, for each attempt; 0: as long as the program waits")
 	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "lowest `level` that is logged: debug (one line a request), info, warn or error")
@@ -87,7 +87,7 @@ func newProxyFlags(flags *pflag.FlagSet) *proxyFlags {
 
 // check returns the upstream's URL, or what is wrong with the flags.
 func (f *proxyFlags) check(ctx context.Context) (*url.URL, error) {
-	// The variable had this name when only directories could be named.
+	// The old name of the variable, from when --cache took only directories.
 	f.cache = cmp.Or(f.cache, strings.TrimSpace(os.Getenv("AUTHSEC_PROXY_CACHE_DIR")))
 	u, err := hosts.ParseURL(f.upstream, "https://api.example.com")
 	switch {

@@ -80,6 +80,22 @@ func TestProxyServesGRPCOverPlainHTTP2WithTrailers(t *testing.T) {
 	}
 }
 
+// gRPC-Web is what browsers speak, and its servers need no HTTP/2.
+func TestGRPCWebGoesToAnAPIOfHTTP1(t *testing.T) {
+	srv, _ := agent(t)
+	api := startAPI(t, srv, nil, nil)
+	p := startProxy(t, api.URL)
+	c := h2cClient()
+	defer c.CloseIdleConnections()
+	resp, err := c.Post(p.url, "application/grpc-web+proto", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Body.Close(); resp.StatusCode != 200 {
+		t.Errorf("status %d, want 200", resp.StatusCode)
+	}
+}
+
 func TestTheGuardHoldsForHTTP2(t *testing.T) {
 	srv, _ := agent(t)
 	calls := 0

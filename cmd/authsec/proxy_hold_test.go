@@ -139,6 +139,32 @@ func TestAProgramMayPauseOnceTheAnswerHasBegun(t *testing.T) {
 	})
 }
 
+// Most APIs answer a request that is too large before they have read it.
+func TestAConnectionDoesNotWaitForABodyAfterAnEarlyAnswer(t *testing.T) {
+	for _, header := range []string{"Content-Length: 100000", "Content-Length: 1000000", "Transfer-Encoding: chunked"} {
+		t.Run(header, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, ln := pipedSidecar(t)
+				s.handler.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+					go io.Copy(io.Discard, req.Body) // as http.Transport does until the body ends
+					synctest.Wait()                  // it waits for the body
+					return &http.Response{StatusCode: 413, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+				})
+				conn := ln.dial()
+				defer conn.Close()
+				conn.SetDeadline(time.Now().Add(time.Hour))
+				began := time.Now()
+				go io.WriteString(conn, "POST / HTTP/1.1\r\nHost: example.com\r\n"+header+"\r\n\r\n4\r\none\n\r\n")
+				answer, err := io.ReadAll(conn)
+				if took := time.Since(began); !strings.HasPrefix(string(answer), "HTTP/1.1 413") || err != nil || took > 2*time.Second {
+					t.Errorf("after %v %.200q, %v, want 413 and the connection's end at once", took, answer, err)
+				}
+				s.server.Close()
+			})
+		})
+	}
+}
+
 // An answer of unknown length may be silent for long before it ends.
 func TestAnAnswerMayPauseBeforeItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -34,7 +34,7 @@ func newMetrics(src *authsec.Source, rejected func() bool) *metrics {
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsec_proxy_requests_total",
-			Help: "Requests, by the answer's status (none: the program had gone) and by what went wrong in the proxy's own words; no error: it is the upstream's answer.",
+			Help: "Requests, by the answer's status (none: there was no answer, most often because the program had gone) and by what went wrong in the proxy's own words; no error: it is the upstream's answer.",
 		}, []string{"code", "error"}),
 		brokenOff: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "authsec_proxy_answers_broken_off_total",

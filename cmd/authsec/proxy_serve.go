@@ -28,8 +28,8 @@ const (
 	maxHealthConns = 256              // connections
 
 	// How long connections stay open after the signal, at least and at most. Shutdown
-	// closes idle connections at once, and a program may just be sending a request on
-	// one. So it waits until none came for half of lingerTime.
+	// closes idle connections at once, and a program may be sending a request on one at
+	// that moment. So the proxy waits until no request came for half of lingerTime.
 	lingerTime = 500 * time.Millisecond
 	lingerMax  = 6 // times lingerTime
 	lingerStep = 20 * time.Millisecond

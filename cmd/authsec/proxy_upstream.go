@@ -47,7 +47,7 @@ type timed struct {
 
 func (t *timed) RoundTrip(req *http.Request) (*http.Response, error) {
 	base := t.RoundTripper
-	if req.URL.Scheme == "http" && req.ProtoMajor == 2 && strings.HasPrefix(req.Header.Get("Content-Type"), "application/grpc") {
+	if req.URL.Scheme == "http" && req.ProtoMajor == 2 && isGRPC(req.Header.Get("Content-Type")) {
 		base = t.grpc
 	}
 	began := time.Now()
@@ -58,6 +58,13 @@ func (t *timed) RoundTrip(req *http.Request) (*http.Response, error) {
 		x.sent, x.took = x.sent+1, took
 	}
 	return resp, err
+}
+
+// isGRPC reports whether a Content-Type is that of gRPC, as in application/grpc+proto.
+// That of gRPC-Web, application/grpc-web, is not: its servers may speak HTTP/1.1 only.
+func isGRPC(contentType string) bool {
+	rest, ok := strings.CutPrefix(contentType, "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
 // rewrite makes the request that the upstream gets.
@@ -72,7 +79,7 @@ func (s *sidecar) rewrite(r *httputil.ProxyRequest) {
 	r.Out.Header.Del("Authorization")
 	r.Out.Header.Del("Proxy-Authorization")
 	// The requests after an upgrade to HTTP/2 would have no token. A server may ignore
-	// the wish (RFC 9110, section 7.8). Java's client has it in every request.
+	// Upgrade (RFC 9110, section 7.8). Java's client sends it with every request.
 	for protocol := range strings.SplitSeq(r.Out.Header.Get("Upgrade"), ",") {
 		if strings.HasPrefix(strings.ToLower(strings.TrimSpace(protocol)), "h2") {
 			r.Out.Header.Del("Upgrade")

@@ -110,7 +110,8 @@ func smoke(ctx context.Context, asJSON bool, stdout io.Writer) error {
 			return unwritten(err)
 		}
 	case err == nil:
-		fmt.Fprintf(stdout, "PASS: %d steps in %d ms against %s\n", len(s.report.Steps), s.report.Millis, s.server())
+		_, err := fmt.Fprintf(stdout, "PASS: %d steps in %d ms against %s\n", len(s.report.Steps), s.report.Millis, s.server())
+		return unwritten(err)
 	default:
 		fmt.Fprintf(stdout, "FAIL: %s\n", s.report.Do)
 	}

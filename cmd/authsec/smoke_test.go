@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -59,6 +60,11 @@ func TestSmokeTellsAPersonWhatHappened(t *testing.T) {
 	}
 	if out := stdout.String(); strings.Count(out, "ok  ") != 5 || !strings.Contains(out, "PASS: 5 steps") {
 		t.Errorf("output:\n%s", out)
+	}
+	unwritable, w := io.Pipe()
+	unwritable.Close()
+	if code := run(t.Context(), []string{"smoke"}, w, &stderr); code != 1 || !strings.Contains(stderr.String(), "standard output") {
+		t.Errorf("without a standard output: smoke = %d, %q, want 1 and a message", code, stderr.String())
 	}
 }
 

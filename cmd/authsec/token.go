@@ -43,8 +43,8 @@ func tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Print the token, and keep it for later runs",
-		Long: "Prints the agent's token. It is a secret. For curl, use authsec header: what stands\n" +
-			"on a command line can be read by other users of the machine.\n\n" + whereCached(),
+		Long: "Prints the agent's token. It is a secret. For curl, use authsec header:\n" +
+			"other users of the machine can read a command line.\n\n" + whereCached(),
 		Example: `  authsec token > "$FILE"`,
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print one JSON object with the token, its expiry and its claims")
@@ -67,7 +67,7 @@ func headerCommand() *cobra.Command {
 		Use:   "header",
 		Short: "Print the token as a header, for curl -H @-",
 		Long: "Prints the agent's token as a header: Authorization: Bearer and the token. It is a\n" +
-			"secret. curl reads it from a pipe, so that it stands on no command line.\n\n" + whereCached(),
+			"secret. curl reads it from a pipe, so it is on no command line.\n\n" + whereCached(),
 		Example: `  authsec header | curl -H @- https://api.example.com/v1/customers`,
 	}
 	f := newTokenFlags(cmd)

@@ -29,8 +29,8 @@ const maxTypos = 2
 // than others. Its value does not matter.
 const Drains = "authsec drains"
 
-// LogsErrors is an annotation of a command whose errors are log records in JSON, too,
-// as its other lines on standard error are. Its value does not matter.
+// LogsErrors is an annotation of a command that writes its errors as log records in
+// JSON, like its other lines on standard error. Its value does not matter.
 const LogsErrors = "authsec logs errors"
 
 func init() { cobra.EnableCommandSorting = false } // the help has the order in which they were added

@@ -83,7 +83,7 @@ func environment(t *testing.T, text string) map[string]string {
 	return vars
 }
 
-// TestPrintedEnvironmentAndCurlLines does what the command tells to do.
+// TestPrintedEnvironmentAndCurlLines does what the command says.
 func TestPrintedEnvironmentAndCurlLines(t *testing.T) {
 	for _, generation := range []string{older, newer} {
 		t.Run(generation, func(t *testing.T) {

@@ -20,8 +20,8 @@ import (
 // settings are what a request to delegate has, by name.
 type settings map[string]any
 
-// readSettings reads a body in JSON or of a form, and a query. curl -d says that the
-// body is a form, whatever it is, so the first character tells.
+// readSettings reads a body in JSON or of a form, and a query. curl -d always
+// says that the body is a form, so the first character decides.
 func readSettings(body []byte, query string) (settings, error) {
 	set := settings{}
 	body = bytes.TrimSpace(body)

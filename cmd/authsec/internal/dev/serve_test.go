@@ -78,7 +78,7 @@ func TestInterruptEndsRequestsThatWait(t *testing.T) {
 	})
 }
 
-// TestThePagesCurlLines does what docs/dev.md tells.
+// TestThePagesCurlLines does what docs/dev.md says.
 func TestThePagesCurlLines(t *testing.T) {
 	page, err := os.ReadFile("../../../../docs/dev.md")
 	if err != nil {

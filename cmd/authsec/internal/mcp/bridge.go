@@ -177,15 +177,19 @@ func await(ctx context.Context, c <-chan struct{}, most time.Duration) {
 	}
 }
 
-// cancel cancels a request in flight. It reports whether that is all there is to do:
-// since the revision 2026-07-28, the end of the HTTP request tells the server, and
+// cancel cancels a request in flight. It reports whether nothing is left to send: since
+// the revision 2026-07-28, the end of the HTTP request tells the server, and
 // notifications/cancelled is not sent.
 func (b *bridge) cancel(id json.RawMessage) bool {
 	b.mu.Lock()
 	x, legacy := b.inFlight[idKey(id)], b.session.version != ""
 	b.mu.Unlock()
-	if x == nil {
+	switch {
+	case x == nil:
 		return !legacy
+	case x.m.kind == batch: // its other requests go on
+		x.settle(id)
+		return false
 	}
 	x.giveUp()
 	return x.modern

@@ -61,6 +61,25 @@ func TestRequestEndsAfterItsCall(t *testing.T) {
 	}
 }
 
+// TestRefusalThatDoesNotEnd: the status alone says enough.
+func TestRefusalThatDoesNotEnd(t *testing.T) {
+	inBubble(t, func(req *http.Request, body string) *http.Response {
+		if strings.Contains(body, "tools/call") {
+			resp, _ := endless(req, "<html>")
+			resp.StatusCode = 503
+			return resp
+		}
+		return nil
+	}, func(w *bubble) {
+		w.greet()
+		w.send(callLine)
+		time.Sleep(refusalTime)
+		if got := w.host(); len(got) != 1 || !strings.Contains(got[0], "503") {
+			t.Errorf("the host got %q, want an error with the status", got)
+		}
+	})
+}
+
 // TestResponseAfterACancellation is passed on: the two may cross each other.
 func TestResponseAfterACancellation(t *testing.T) {
 	inBubble(t, func(req *http.Request, body string) *http.Response {
@@ -76,6 +95,33 @@ func TestResponseAfterACancellation(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		if got := w.host(); len(got) != 1 || got[0] != resultLine {
 			t.Errorf("the host got %q, want the response", got)
+		}
+	})
+}
+
+// TestCancelledInABatch: the others of the batch still get their responses, however late.
+func TestCancelledInABatch(t *testing.T) {
+	const other = `[{"jsonrpc":"2.0","id":"other","result":{}}]`
+	inBubble(t, func(req *http.Request, body string) *http.Response {
+		if strings.Contains(body, "tools/call") {
+			select {
+			case <-time.After(2 * lateTime):
+				return answered(200, "application/json", other)
+			case <-req.Context().Done():
+				return nil
+			}
+		}
+		return nil
+	}, func(w *bubble) {
+		w.greet()
+		w.send("%s", "["+callLine+`,{"jsonrpc":"2.0","id":"other","method":"x"}]`)
+		w.send(cancelLine)
+		time.Sleep(3 * lateTime)
+		if got := w.host(); len(got) != 1 || got[0] != other {
+			t.Errorf("the host got %q, want %s", got, other)
+		}
+		if n := w.server("notifications/cancelled"); n != 1 {
+			t.Errorf("the server got %d cancellations, want 1", n)
 		}
 	})
 }

@@ -62,6 +62,11 @@ func (e *eventReader) next() (event, error) {
 			if ev.data = append(ev.data, value...); len(ev.data) > e.limit {
 				return event{}, errEventTooLong
 			}
+			if more := len(ev.data)/holdStep*holdStep - int(e.memory.mine); more > 0 { // of short lines
+				if err := e.memory.take(more); err != nil {
+					return event{}, err
+				}
+			}
 		case "event":
 			ev.name = string(value)
 		case "id":

@@ -32,10 +32,10 @@ type exchange struct {
 	sent   bool        // the server may have it
 }
 
-// lateTime is how long an HTTP request may go on after nobody waits for it. Servers
-// may send messages after a response, and with the revisions that have sessions, the
-// end of the request does not cancel a call. A server that never ends its answers must
-// not hold connections without a bound.
+// lateTime is how long an HTTP request may go on when nobody waits for it any more.
+// Servers may send messages after a response, and with the revisions that have
+// sessions, the end of the request does not cancel a call. A server that never ends
+// its answers must not hold connections without a bound.
 const lateTime = 30 * time.Second
 
 // close notes that no response is awaited any more. The caller holds x.mu.
@@ -130,7 +130,7 @@ func (b *bridge) forget(id json.RawMessage, x *exchange) {
 }
 
 // run sends the message, and passes on all that comes back. It sends the message
-// again if the server has not acted on it, for a reason that can be mended.
+// again if the server has not acted on it, and the cause can be removed.
 func (x *exchange) run(ctx context.Context) {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: x.markSent})
 	s, used := x.b.current(), x.b.tools.of(x.m)
@@ -164,13 +164,18 @@ func (x *exchange) run(ctx context.Context) {
 // try sends the message once. body is what the answer holds if it is no success.
 func (x *exchange) try(ctx context.Context, s session) (resp *http.Response, body []byte, err error) {
 	if resp, err = x.b.post(ctx, x.m, s); err == nil && resp.StatusCode/100 != 2 {
+		late := time.AfterFunc(refusalTime, func() { resp.Body.Close() })
+		defer late.Stop()
 		body, _ = io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // what broke off is not JSON
 	}
 	return resp, body, err
 }
 
-// maxRefusal is how much is read of an answer that is no success.
-const maxRefusal = 1 << 20
+// How much is read of an answer that is no success, and for how long.
+const (
+	maxRefusal  = 1 << 20 // bytes
+	refusalTime = 10 * time.Second
+)
 
 // receive passes on the messages of a successful answer.
 func (x *exchange) receive(ctx context.Context, resp *http.Response, s session) {

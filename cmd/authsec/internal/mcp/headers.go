@@ -42,8 +42,8 @@ func mirrored(m message, tool *argument) http.Header {
 	return h
 }
 
-// plainValue returns s, or s in base64 if HTTP can't carry it in a header. The server
-// says what is wrong with it.
+// plainValue returns s, or s in base64 if HTTP can't carry it in a header. Then the
+// server says what is wrong with s.
 func plainValue(s string) string {
 	if fitsHeader(s) {
 		return s
@@ -86,8 +86,8 @@ func headerValue(s string) string {
 	return before + base64.StdEncoding.EncodeToString([]byte(s)) + after
 }
 
-// argument is an argument of a tool, or all of them, as far as headers repeat them.
-// It is not changed. nil: none are repeated.
+// argument says which headers repeat an argument of a tool, or all its arguments. It
+// is not changed. nil: none are repeated.
 type argument struct {
 	header string // after Mcp-Param-; "": this one is not repeated itself
 	fields map[string]*argument
@@ -121,7 +121,7 @@ type schema struct {
 // The bounds of what is read of a list of tools. Headers repeat no arguments beyond
 // them.
 const (
-	maxToolList = 16 << 20 // bytes
+	maxToolList = 16 << 20 // bytes, of a list and of all whose tools are known
 	maxDepth    = 64       // of an argument in others
 )
 
@@ -148,11 +148,12 @@ func (s schema) argument(depth int) *argument {
 	return &a
 }
 
-// toolHeaders are the arguments that headers repeat, of a server's tools. It is safe
+// toolHeaders has the arguments of a server's tools that headers repeat. It is safe
 // for concurrent use.
 type toolHeaders struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // guards what follows
 	byTool map[string]*argument
+	size   int // of the lists that byTool is from, in bytes
 }
 
 // of returns those of the tool that m calls.
@@ -177,7 +178,7 @@ func (t *toolHeaders) learn(result json.RawMessage) (names []string) {
 			InputSchema schema `json:"inputSchema"`
 		} `json:"tools"`
 	}
-	var wrongType *json.UnmarshalTypeError // as of a schema that is only true: the rest counts
+	var wrongType *json.UnmarshalTypeError // such as for a schema that is only true: the rest counts
 	if err := json.Unmarshal(result, &list); err != nil && !errors.As(err, &wrongType) {
 		return nil
 	}
@@ -188,8 +189,8 @@ func (t *toolHeaders) learn(result json.RawMessage) (names []string) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.byTool == nil {
-		t.byTool = make(map[string]*argument)
+	if t.size += len(result); t.byTool == nil || t.size > maxToolList {
+		t.byTool, t.size = make(map[string]*argument), len(result) // what is forgotten is learned again when it is called
 	}
 	for name, a := range found {
 		if a == nil {

@@ -176,6 +176,18 @@ func TestDeepSchema(t *testing.T) {
 	}
 }
 
+// TestToolsAreForgotten before they fill the memory: a server may list others each time.
+func TestToolsAreForgotten(t *testing.T) {
+	var tools toolHeaders
+	list := `{"tools":[{"name":"%d","inputSchema":{"properties":{"a":{"x-mcp-header":"A"}}}}],"x":"` + strings.Repeat("x", maxToolList/2-200) + `"}`
+	for i, known := range []int{1, 2, 1, 2, 1} {
+		tools.learn(fmt.Appendf(nil, list, i))
+		if n := len(tools.byTool); n != known || tools.byTool[fmt.Sprint(i)] == nil {
+			t.Errorf("after list %d, %d tools are known, want %d, and those of the list", i, n, known)
+		}
+	}
+}
+
 // TestIDCanBeUsedAgain as soon as its response is at the host.
 func TestIDCanBeUsedAgain(t *testing.T) {
 	var s *stdio

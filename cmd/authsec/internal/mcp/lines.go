@@ -43,8 +43,8 @@ func readLines(r io.Reader, limit int, done <-chan struct{}) <-chan line {
 	return lines
 }
 
-// readLine reads one line. It keeps at most limit bytes in memory. What stands
-// before the end of r is a line, too.
+// readLine reads one line. It keeps at most limit bytes in memory. The text
+// after the last line break of r is a line, too.
 func readLine(b *bufio.Reader, limit int) (l line) {
 	for {
 		chunk, err := b.ReadSlice('\n')

@@ -13,7 +13,7 @@ import (
 // does not fill the memory.
 const (
 	maxHeld  = 4 * maxMessage
-	holdStep = 64 << 10 // lines of an event stream that are shorter don't count
+	holdStep = 64 << 10 // events and lines of a stream that are shorter don't count
 )
 
 var errTooMuch = fault("the server sent too many long messages at once")

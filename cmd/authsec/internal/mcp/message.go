@@ -148,8 +148,8 @@ func isID(raw json.RawMessage) bool {
 	return len(raw) > 0 && (raw[0] == '"' || raw[0] == '-' || '0' <= raw[0] && raw[0] <= '9')
 }
 
-// idKey returns what tells requests apart. A server may write an ID in another way
-// than the host: with other escapes, or as a number of JavaScript.
+// idKey returns the same key for all spellings of an ID. A server may spell an ID in
+// another way than the host: with other escapes, or as JavaScript writes numbers.
 func idKey(raw json.RawMessage) string {
 	var value any
 	if json.Unmarshal(raw, &value) != nil {

@@ -111,7 +111,7 @@ func (s *serving) run(cmd *cobra.Command) error {
 	if s.listen != "" {
 		return serveHTTP(ctx, server, s.listen, lineLimit(cfg.MaxBody), log)
 	}
-	return serveStdio(ctx, server, cmd.InOrStdin(), cmd.OutOrStdout(), lineLimit(cfg.MaxBody), log)
+	return serveStdio(ctx, server, cmd.InOrStdin(), cmd.OutOrStdout(), lineLimit(cfg.MaxBody))
 }
 
 // configError is the error of fetchtool.New, in this command's words: nearly all of
@@ -123,14 +123,14 @@ func configError(err error) error {
 	return cli.Usagef("%s", words.Replace(cli.OneLine(err.Error())))
 }
 
-// lineLimit is how long a message may be. JSON writes one byte in 6 at most.
+// lineLimit is how long a message may be. JSON takes at most 6 bytes for one.
 func lineLimit(maxBody int) int { return max(4<<20, 6*maxBody+1<<20) }
 
 // closing is how long the end of a session may take after a signal.
 const closing = time.Second
 
 // serveStdio serves until the input ends or ctx does.
-func serveStdio(ctx context.Context, server *mcp.Server, in io.Reader, out io.Writer, limit int, log *slog.Logger) error {
+func serveStdio(ctx context.Context, server *mcp.Server, in io.Reader, out io.Writer, limit int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w := &lineWriter{w: out, failed: func(err error) { cancel(fmt.Errorf("standard output can't be written: %w", err)) }}

@@ -204,7 +204,7 @@ func TestServeEndsAtASignal(t *testing.T) {
 		if err != nil {
 			t.Errorf("the command ended with %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("the command goes on after SIGTERM")
 	}
 }

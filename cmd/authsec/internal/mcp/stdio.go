@@ -94,7 +94,8 @@ func (s *stdio) Read(ctx context.Context) (jsonrpc.Message, error) {
 	}
 }
 
-// tooLong answers a message that is too long. A model can mend the call of a tool.
+// tooLong answers a message that is too long. A tool's call gets a result, so that the
+// model can correct it.
 func (s *stdio) tooLong(o *outline) []byte {
 	if o.id == nil || o.method != methodCallTool {
 		return o.tooLong(s.limit)
@@ -158,7 +159,7 @@ func (s *stdio) enqueue(m message, g *group) (answer []byte) {
 	return nil
 }
 
-// makeID returns an ID that go-sdk returns as it is.
+// makeID returns an ID that go-sdk returns unchanged.
 func makeID(raw json.RawMessage) (jsonrpc.ID, bool) {
 	var value any
 	if raw[0] == '"' {

@@ -93,6 +93,21 @@ func FuzzLines(f *testing.F) {
 	})
 }
 
+// An event of many short lines takes as much of the memory as one of a long line.
+func TestShortLinesOfAnEventAreHeld(t *testing.T) {
+	line := "data: " + strings.Repeat("x", holdStep/4) + "\n"
+	for n, want := range map[int]error{8: nil, 80: errTooMuch} {
+		all := memory{most: 4 * holdStep}
+		e := eventReader{r: bufio.NewReader(strings.NewReader(strings.Repeat(line, n) + "\n")), limit: maxMessage, memory: holding{all: &all}}
+		if _, err := e.next(); err != want || all.taken.Load() < 2*holdStep {
+			t.Errorf("%d lines: %v, and %d bytes are held, want %v and at least %d", n, err, all.taken.Load(), want, 2*holdStep)
+		}
+		if e.memory.giveBack(0); all.taken.Load() != 0 {
+			t.Errorf("%d lines: %d bytes are held after it, want 0", n, all.taken.Load())
+		}
+	}
+}
+
 func TestLinesAreBounded(t *testing.T) {
 	in := "short\n" + strings.Repeat("x", 200_000) + "\n\n  \nlast"
 	var got []string

@@ -18,8 +18,8 @@ import (
 	"github.com/authsec-go/authsec/authsectest"
 )
 
-// TestConnectSaysWhatIsWrong: each answer that is none becomes a JSON-RPC error, and
-// the session goes on.
+// TestConnectSaysWhatIsWrong: each answer that has no response becomes a JSON-RPC
+// error, and the session goes on.
 func TestConnectSaysWhatIsWrong(t *testing.T) {
 	srv := agent(t)
 	var fault http.HandlerFunc

@@ -217,7 +217,7 @@ func TestConnectEndsAtASignal(t *testing.T) {
 		if err != nil {
 			t.Errorf("the command ended with %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("the command goes on after SIGTERM")
 	}
 	if all := s.requests("DELETE"); len(all) != 1 || all[0].header.Get("Mcp-Session-Id") != "session-1" {
