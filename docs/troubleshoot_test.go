@@ -91,7 +91,7 @@ var verb = regexp.MustCompile(`%(\[\d+\])?[-+# 0]*[\d*]*(\.\d+)?[a-zA-Z]`)
 // speakers are the functions that make errors and log records, in this
 // repository's packages. The first string among their arguments is the text.
 var speakers = []string{
-	"New", "Errorf", "newError", "fault", "fail", "invalid", "malformed", "contextError", "wrong", "tell", "Usagef", "say", "failure",
+	"New", "Errorf", "newError", "fault", "Fault", "fail", "invalid", "malformed", "contextError", "wrong", "tell", "Usagef", "say", "failure",
 	"Debug", "Info", "Warn", "Error", "DebugContext", "InfoContext", "WarnContext", "ErrorContext",
 }
 
@@ -194,7 +194,7 @@ func literal(e ast.Expr) (text string, ok bool) {
 
 var speaking = []string{
 	"", "internal/flight", "internal/hosts", "internal/replay", "internal/share", "internal/urlpath", "internal/wire", "verify", "fetchtool",
-	"cmd/authsec", "cmd/authsec/internal/cli", "cmd/authsec/internal/dev", "cmd/authsec/internal/loopback", "cmd/authsec/internal/mcp",
+	"cmd/authsec", "cmd/authsec/internal/answers", "cmd/authsec/internal/cli", "cmd/authsec/internal/dev", "cmd/authsec/internal/loopback", "cmd/authsec/internal/mcp",
 }
 
 // noToken begins the errors in the page's section "Getting a token".

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/answers"
 	"github.com/authsec-go/authsec/cmd/authsec/internal/cli"
 	"github.com/spf13/cobra"
 	"golang.org/x/net/http/httpguts"
@@ -158,7 +159,7 @@ func (f *fetchFlags) fetch(cmd *cobra.Command, url string) error {
 	}
 	defer resp.Body.Close()
 	notCached(src.Stats().Cache.LastError, cmd)
-	fmt.Fprintln(cmd.ErrOrStderr(), resp.Proto, status(resp))
+	fmt.Fprintln(cmd.ErrOrStderr(), resp.Proto, answers.Status(resp.StatusCode))
 	if !seen.sent {
 		say(cmd, "the token was not sent to %s: list the host with --hosts, or in AUTHSEC_HOSTS, if the token belongs there", req.URL.Host)
 	}

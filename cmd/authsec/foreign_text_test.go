@@ -53,8 +53,8 @@ func TestNoMessageQuotesTheServer(t *testing.T) {
 		"no HTTP":          {"not-secret\r\n\r\n", "its answer is not valid HTTP, or broke off"},
 		"malformed length": {"HTTP/1.1 200 OK\r\nContent-Length: not-secret\r\n\r\n", "its answer is not valid HTTP, or broke off"},
 		"malformed chunk":  {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot-secret\r\n", "its answer is not valid HTTP, or broke off"},
-		"cut off":          {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "its answer is not valid HTTP, or broke off"},
-		"nothing":          {"", "it closed the connection without an answer"},
+		"cut off":          {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "it closed the connection too early"},
+		"nothing":          {"", "it closed the connection too early"},
 	} {
 		url := answersWith(t, tc.answer)
 		t.Setenv("DOWNSTREAM_URL", url)

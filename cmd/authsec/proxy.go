@@ -65,7 +65,7 @@ type sidecar struct {
 	handler    *httputil.ReverseProxy
 	metrics    *metrics
 	rejections rejections
-	failing    atomic.Int64   // when a failure of the upstream was logged, if no answer has come since; else 0
+	outages    outages
 	draining   atomic.Bool    // it shuts down
 	conns      atomic.Int64   // open connections of programs, without upgraded ones
 	latest     atomic.Int64   // when a connection or a request came last

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/authsec-go/authsec/cmd/authsec/internal/answers"
 )
 
 // writeTimeout is how long a program may take to receive a part of an answer.
@@ -115,7 +117,7 @@ func (s *sidecar) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	own, ofUpstream := diagnose(err)
 	if ofUpstream {
-		s.upstreamFailed(x, describe(err))
+		s.upstreamFailed(x, answers.Failure(err))
 		x.refuse(own, 0)
 		return
 	}
@@ -123,11 +125,11 @@ func (s *sidecar) failed(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // upstreamFailed logs a failure of the upstream, if it is the first since the last
-// answer.
+// answer, and the last record of one is not too recent.
 func (s *sidecar) upstreamFailed(x *exchange, reason string) {
-	if s.failing.CompareAndSwap(0, time.Now().UnixNano()) {
+	if before, logged := s.outages.note(time.Now(), true); logged {
 		s.log.Warn("upstream failed", "error", reason, "host", s.upstream.Host, "method", x.request.Method,
-			"path", fmt.Sprintf("%.200s", x.request.URL.Path), "duration", time.Since(x.began), "attempts", x.sent)
+			"path", fmt.Sprintf("%.200s", x.request.URL.Path), "duration", time.Since(x.began), "attempts", x.sent, "unlogged", before.unlogged)
 	}
 }
 
@@ -136,10 +138,11 @@ func (s *sidecar) answered(resp *http.Response) error {
 	if resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
 		return errStatus // net/http panics if it is to send such a status
 	}
-	if since := s.failing.Load(); since != 0 && s.failing.CompareAndSwap(since, 0) {
-		s.log.Info("upstream answers again", "host", s.upstream.Host, "after", time.Since(time.Unix(0, since)))
+	now := time.Now()
+	if before, logged := s.outages.note(now, false); logged {
+		s.log.Info("upstream answers again", "host", s.upstream.Host, "after", now.Sub(before.last), "unlogged", before.unlogged)
 	}
-	s.rejections.answered(time.Now(), resp.StatusCode)
+	s.rejections.answered(now, resp.StatusCode)
 	return nil
 }
 
@@ -215,5 +218,5 @@ func (x *exchange) refuse(p problem, after time.Duration) {
 	if !x.body.whole() || x.body == nil {
 		forgo(x.ResponseWriter, x.request)
 	}
-	writeJSON(x, p.status, p)
+	answers.WriteJSON(x, p.status, p)
 }

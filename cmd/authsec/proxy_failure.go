@@ -5,15 +5,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/answers"
 )
 
 // hangTime decides who is to blame if a program gives up before the answer begins: the
@@ -21,7 +19,7 @@ import (
 const hangTime = time.Second
 
 // errStatus is a failure of the upstream.
-var errStatus = errors.New("its answer has a status below 200")
+const errStatus = answers.Fault("its answer has a status below 200")
 
 // problem is an answer of the proxy itself. It has fixed words, so no secret.
 type problem struct {
@@ -88,22 +86,3 @@ func retryAfter(err error, nextFetch time.Time) time.Duration {
 
 // seconds rounds up.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
-
-// describe returns what may be logged about a failure of the upstream.
-func describe(err error) string {
-	switch {
-	case errors.Is(err, errStatus):
-		return errStatus.Error()
-	case isTimeout(err) && !errors.As(err, new(*net.OpError)):
-		return "it began no answer within --upstream-timeout, or did not finish the TLS handshake"
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return closedEarly
-	}
-	return ownWords(err, "--upstream")
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v) // fails only if the client has gone
-}

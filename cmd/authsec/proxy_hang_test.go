@@ -23,6 +23,7 @@ import (
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/answers"
 )
 
 func TestAnUpstreamThatHangsIsLoggedUntilItAnswersAgain(t *testing.T) {
@@ -98,16 +99,16 @@ func TestFailuresOfTheUpstreamHaveWords(t *testing.T) {
 		err  error
 		want string
 	}{
-		"header":      {get("http://" + noAnswer.Addr().String()), "it began no answer within --upstream-timeout"},
+		"header":      {get("http://" + noAnswer.Addr().String()), "it did not answer in time"},
 		"no TLS":      {get("https" + strings.TrimPrefix(plain.URL, "http")), "it does not speak TLS"},
-		"certificate": {get(certified.URL), "certificate"},
+		"certificate": {get(certified.URL), "its TLS certificate is from an unknown authority"},
 		"refused":     {get("http://127.0.0.1:1"), "connection refused"},
-		"deadline":    {fmt.Errorf("x: %w", os.ErrDeadlineExceeded), "it began no answer within"},
-		"closed":      {fmt.Errorf("x: %w", io.EOF), "closed the connection"},
+		"deadline":    {fmt.Errorf("x: %w", os.ErrDeadlineExceeded), "it did not answer in time"},
+		"closed":      {fmt.Errorf("x: %w", io.EOF), "it closed the connection too early"},
 		"TLS record":  {tls.RecordHeaderError{Msg: "first record"}, "it does not speak TLS"},
 		"other":       {errors.New(`malformed HTTP version "eyJ"`), "not valid HTTP"},
 	} {
-		if got := describe(tc.err); !strings.Contains(got, tc.want) || strings.Contains(got, "*") || strings.Contains(got, "eyJ") {
+		if got := answers.Failure(tc.err); !strings.Contains(got, tc.want) || strings.Contains(got, "*") || strings.Contains(got, "eyJ") {
 			t.Errorf("%s: %q of %v, want %q", name, got, tc.err, tc.want)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/authsec-go/authsec/cmd/authsec/internal/answers"
 )
 
 const (
@@ -61,7 +63,7 @@ func (r *rejections) all(now time.Time) bool {
 func (s *sidecar) healthHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]bool{"ok": true})
+		answers.WriteJSON(w, http.StatusOK, map[string]bool{"ok": true})
 	})
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", s.metrics.handler())
@@ -74,7 +76,7 @@ func (s *sidecar) healthHandler() http.Handler {
 // ready answers 200 if there is a good token. It gets one if there is none.
 func (s *sidecar) ready(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
-		writeJSON(w, http.StatusServiceUnavailable, problem{Code: "shutting_down", Do: "use another instance"})
+		answers.WriteJSON(w, http.StatusServiceUnavailable, problem{Code: "shutting_down", Do: "use another instance"})
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
@@ -85,12 +87,12 @@ func (s *sidecar) ready(w http.ResponseWriter, r *http.Request) {
 			p, _ = diagnose(err)
 			p, _ = again(p, err, s.src.Stats().NextFetch)
 		}
-		writeJSON(w, http.StatusServiceUnavailable, p)
+		answers.WriteJSON(w, http.StatusServiceUnavailable, p)
 		return
 	}
 	if s.rejections.all(time.Now()) {
-		writeJSON(w, http.StatusServiceUnavailable, allRejected)
+		answers.WriteJSON(w, http.StatusServiceUnavailable, allRejected)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]bool{"ok": true})
+	answers.WriteJSON(w, http.StatusOK, map[string]bool{"ok": true})
 }

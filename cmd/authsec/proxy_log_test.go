@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/authsec-go/authsec/cmd/authsec/internal/cli"
+	"github.com/spf13/cobra"
 )
 
 func TestProxyLogsNoSecretsAndOneLineARequestAtDebug(t *testing.T) {
@@ -88,6 +92,25 @@ func TestProxyLogsNothingThatTheUpstreamSendsUnasked(t *testing.T) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("a line is no JSON: %.40q", line)
 		}
+	}
+}
+
+func TestProxyLogsThatItStopped(t *testing.T) {
+	s := testSidecar(t, nil)
+	if err := s.listen(t.Context(), &proxyFlags{listen: "127.0.0.1:0", maxConns: 9}); err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	s.ln.Close() // it fails after the start
+	var logs bytes.Buffer
+	root := &cobra.Command{Use: "authsec"}
+	root.AddCommand(&cobra.Command{
+		Use: "proxy", Annotations: map[string]string{cli.LogsErrors: "yes"},
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.serve(cmd.Context()) },
+	})
+	code := cli.Run(t.Context(), root, []string{"proxy"}, nil, io.Discard, &logs)
+	if text := logs.String(); code != 1 || !strings.Contains(text, `"msg":"stopped","error":"accept`) || !strings.Contains(text, `"do":"start the proxy again"`) {
+		t.Errorf("%d, %s, want 1, and stopped with an error and what to do", code, text)
 	}
 }
 

@@ -110,7 +110,7 @@ func (s *sidecar) serve(ctx context.Context) error {
 	s.log.Info("listening", "listen", s.ln.Addr().String(), "health", health, "upstream", s.upstream.Host)
 	select {
 	case err := <-ended:
-		return cli.Advise(err, "start the proxy again")
+		return cli.Stopped(cli.Advise(err, "start the proxy again"))
 	case <-ctx.Done():
 	}
 

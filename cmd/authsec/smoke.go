@@ -18,6 +18,7 @@ import (
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/answers"
 	"github.com/authsec-go/authsec/cmd/authsec/internal/cli"
 	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/spf13/cobra"
@@ -189,7 +190,7 @@ func (s *smoker) call(name string, src *authsec.Source, client *http.Client, url
 		defer resp.Body.Close()
 		io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
 		made := src.Stats().Fetches - before
-		detail := fmt.Sprintf("GET %s://%s%s: %s; fetches: %d", req.URL.Scheme, req.URL.Host, req.URL.Path, status(resp), made)
+		detail := fmt.Sprintf("GET %s://%s%s: %s; fetches: %d", req.URL.Scheme, req.URL.Host, req.URL.Path, answers.Status(resp.StatusCode), made)
 		switch {
 		case !s.sent:
 			return "", cli.Advise(errors.New(detail+"; the token was not sent"), "list the host of DOWNSTREAM_URL in AUTHSEC_HOSTS")

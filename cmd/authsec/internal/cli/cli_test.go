@@ -6,6 +6,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -54,6 +55,29 @@ func TestAnErrorIsALineWithAdviceBelowIt(t *testing.T) {
 		code := Run(t.Context(), program(failing(tc.err)), []string{"do"}, nil, &stdout, &stderr)
 		if code != tc.code || stdout.Len() > 0 || stderr.String() != tc.want {
 			t.Errorf("%v: %d, %q, want %d, %q", tc.err, code, stderr.String(), tc.code, tc.want)
+		}
+	}
+}
+
+func TestACommandLogsWhetherItHadStarted(t *testing.T) {
+	broke := Advise(errors.New("it broke"), "mend it")
+	for _, tc := range []struct {
+		err error
+		msg string
+	}{
+		{broke, "not started"},
+		{Stopped(broke), "stopped"},
+		{fmt.Errorf("above: %w", Stopped(broke)), "stopped"},
+		{Stopped(ErrFailed), ""},
+	} {
+		cmd := failing(tc.err)
+		cmd.Annotations = map[string]string{LogsErrors: "yes"}
+		var stderr bytes.Buffer
+		code := Run(t.Context(), program(cmd), []string{"do"}, nil, io.Discard, &stderr)
+		var l struct{ Level, Msg, Error, Do string }
+		json.Unmarshal(stderr.Bytes(), &l)
+		if said := strings.HasSuffix(l.Error, "it broke") && l.Do == "mend it" && l.Level == "ERROR"; code != 1 || l.Msg != tc.msg || said != (tc.msg != "") {
+			t.Errorf("%v: %d, %s, want 1 and %q", tc.err, code, stderr.String(), tc.msg)
 		}
 	}
 }

@@ -36,6 +36,15 @@ func (e *advised) Unwrap() error { return e.error }
 // another --listen". [Run] prints the advice below the error.
 func Advise(err error, do string) error { return &advised{err, do} }
 
+// stopped is the error of a command that had started.
+type stopped struct{ error }
+
+func (e *stopped) Unwrap() error { return e.error }
+
+// Stopped marks err as the error of a command that had started. A command with
+// [LogsErrors] logs it as "stopped", and its other errors as "not started".
+func Stopped(err error) error { return &stopped{err} }
+
 // ErrFailed ends a command that failed and has said so itself. [Run] prints nothing,
 // and returns 1.
 var ErrFailed = errors.New("failed")
@@ -83,8 +92,12 @@ func exit(w io.Writer, command string, err error) int {
 // logExit is exit with a log record in JSON.
 func logExit(w io.Writer, command string, err error) int {
 	text, do, code := explain(command, err)
+	msg := "not started"
+	if errors.As(err, new(*stopped)) {
+		msg = "stopped"
+	}
 	if text != "" {
-		slog.New(slog.NewJSONHandler(w, nil)).Error("not started", "error", text, "do", do)
+		slog.New(slog.NewJSONHandler(w, nil)).Error(msg, "error", text, "do", do)
 	}
 	return code
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/answers"
 	"github.com/authsec-go/authsec/internal/wire"
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -51,9 +52,9 @@ func (s *server) serveAdmin(w http.ResponseWriter, r *http.Request) bool {
 	}
 	switch id = wire.CanonicalID(id); {
 	case !isUUID(id):
-		writeJSON(w, http.StatusBadRequest, problem("Invalid agent ID"))
+		answers.WriteJSON(w, http.StatusBadRequest, problem("Invalid agent ID"))
 	case id != s.opts.clientID:
-		writeJSON(w, http.StatusNotFound, problem("Agent not found"))
+		answers.WriteJSON(w, http.StatusNotFound, problem("Agent not found"))
 	case action == "delegate-token":
 		s.serveDelegate(w, r)
 	default:
@@ -65,7 +66,7 @@ func (s *server) serveAdmin(w http.ResponseWriter, r *http.Request) bool {
 func (s *server) serveDelegate(w http.ResponseWriter, r *http.Request) {
 	d, ignored, err := s.readDelegation(w, r)
 	if err != nil {
-		writeJSON(w, http.StatusBadRequest, problem("Invalid request: "+err.Error()))
+		answers.WriteJSON(w, http.StatusBadRequest, problem("Invalid request: "+err.Error()))
 		return
 	}
 	token, claims := s.delegate(d)
@@ -74,7 +75,7 @@ func (s *server) serveDelegate(w http.ResponseWriter, r *http.Request) {
 		note += "; ignored " + list(ignored)
 	}
 	noteFor(r.Context(), note)
-	writeJSON(w, http.StatusOK, map[string]any{
+	answers.WriteJSON(w, http.StatusOK, map[string]any{
 		"token": token, "spiffe_id": claims.Subject, "expires_at": claims.ExpiresAt.UTC(),
 		"permissions": d.Permissions, "audience": d.Audience, "ttl_seconds": int(d.TTL.Seconds()),
 	})
@@ -102,11 +103,11 @@ func (s *server) readDelegation(w http.ResponseWriter, r *http.Request) (d auths
 
 func (s *server) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	if !s.revoke() {
-		writeJSON(w, http.StatusNotFound, problem("No active delegation token found for this agent"))
+		answers.WriteJSON(w, http.StatusNotFound, problem("No active delegation token found for this agent"))
 		return
 	}
 	noteFor(r.Context(), "revoked; the API rejects all earlier tokens")
-	writeJSON(w, http.StatusOK, map[string]any{
+	answers.WriteJSON(w, http.StatusOK, map[string]any{
 		"status": "revoked", "client_id": s.opts.clientID, "message": "Delegation token revoked successfully",
 	})
 }

@@ -4,7 +4,6 @@
 package dev
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/authsec-go/authsec/authsectest"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/answers"
 	"github.com/authsec-go/authsec/verify"
 )
 
@@ -108,17 +108,11 @@ func (s *server) failure() http.Handler {
 func serveWhoAmI(w http.ResponseWriter, r *http.Request) {
 	claims, _ := verify.FromContext(r.Context())
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, http.StatusOK, map[string]any{
+	answers.WriteJSON(w, http.StatusOK, map[string]any{
 		"method": r.Method, "path": r.URL.Path,
 		"spiffe_id": claims.Subject, "client_id": claims.ClientID, "agent_type": claims.AgentType,
 		"user_id": claims.UserID, "email": claims.Email, "tenant_id": claims.TenantID,
 		"audience": claims.Audience, "permissions": claims.Permissions,
 		"issued_at": claims.IssuedAt.UTC(), "expires_at": claims.ExpiresAt.UTC(),
 	})
-}
-
-func writeJSON(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body) // fails only if the client has gone
 }

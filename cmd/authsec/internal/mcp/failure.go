@@ -6,19 +6,14 @@ package mcp
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/authsec-go/authsec"
+	"github.com/authsec-go/authsec/cmd/authsec/internal/answers"
 )
 
 // The bridge's own JSON-RPC errors. The codes are in the range that JSON-RPC leaves
@@ -55,54 +50,11 @@ func (b *bridge) explain(err error) *rpcError {
 		}
 		return failure(codeUnavailable, "no_token", "This agent can't get its token for now. Repeat the call later.")
 	}
-	return failure(codeUnavailable, "unreachable", "The MCP server at %s gave no whole answer: %s. Repeat the call later.", b.host, describe(err))
+	return failure(codeUnavailable, "unreachable", "The MCP server at %s gave no whole answer: %s. Repeat the call later.", b.host, answers.Failure(err))
 }
 
 // fault is an error with words of our own.
-type fault string
-
-func (f fault) Error() string { return string(f) }
-
-// describe returns what may be said about a request without an answer. Most errors of
-// net/http quote the server, whose bytes may contain the token or control a terminal,
-// and which a model may read. So only errors of our own and of the operating system
-// keep their words.
-func describe(err error) string {
-	var (
-		own       fault
-		number    syscall.Errno
-		unknown   *net.DNSError
-		cert      *tls.CertificateVerificationError
-		otherHost x509.HostnameError
-		untrusted x509.UnknownAuthorityError
-		noTLS     tls.RecordHeaderError
-		op        *net.OpError
-		timeout   interface{ Timeout() bool }
-	)
-	switch {
-	case errors.As(err, &own):
-		return own.Error()
-	case errors.As(err, &otherHost):
-		return "its TLS certificate is for another host"
-	case errors.As(err, &untrusted):
-		return "its TLS certificate is from an unknown authority (SSL_CERT_FILE names the file of a private one)"
-	case errors.As(err, &cert):
-		return "its TLS certificate is not valid"
-	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS):
-		return "it does not speak TLS: the scheme or the port of its URL is wrong"
-	case errors.As(err, &op) && op.Op == "remote error": // an alert
-		return "it ended the TLS connection"
-	case errors.As(err, &unknown):
-		return "the name of its host was not found"
-	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		return "it did not answer in time"
-	case errors.As(err, &number):
-		return number.Error()
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "it closed the connection too early"
-	}
-	return "its answer is not valid HTTP, or broke off"
-}
+type fault = answers.Fault
 
 // refused passes on an answer with a status of 3xx to 5xx.
 func (x *exchange) refused(ctx context.Context, resp *http.Response, body []byte) {
@@ -140,7 +92,7 @@ func (x *exchange) unknownMethod(body []byte) bool {
 
 // statusError is what a host is told about an answer that is no success.
 func (b *bridge) statusError(ctx context.Context, resp *http.Response) *rpcError {
-	status := statusText(resp.StatusCode) // not the server's own words, which may hold the token
+	status := answers.Status(resp.StatusCode) // not the server's own words, which may hold the token
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized:
 		if _, err := b.source.TokenContext(ctx); err != nil && ctx.Err() == nil {
@@ -155,8 +107,4 @@ func (b *bridge) statusError(ctx context.Context, resp *http.Response) *rpcError
 		return failure(codeUnavailable, "redirect", "The MCP server at %s redirects elsewhere (%s), and that is not followed with the token. Tell the user to give authsec mcp connect the final URL.", b.host, status)
 	}
 	return failure(codeUnavailable, "not_mcp", "There is no MCP server that speaks streamable HTTP at this URL on %s (%s). Tell the user to check the URL that authsec mcp connect was given.", b.host, status)
-}
-
-func statusText(code int) string {
-	return strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
 }

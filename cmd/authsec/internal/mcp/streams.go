@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"time"
+
+	"github.com/authsec-go/authsec/cmd/authsec/internal/answers"
 )
 
 const (
@@ -86,7 +88,7 @@ func (b *bridge) open(ctx context.Context, s session, last string) (*http.Respon
 	case code == http.StatusNotFound && s.id != "":
 		err = errSessionEnd
 	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusTooManyRequests || code >= 500:
-		err = fault("the server answered " + statusText(resp.StatusCode))
+		err = fault("the server answered " + answers.Status(resp.StatusCode))
 	default:
 		err = errNoSSE
 	}
