@@ -40,6 +40,31 @@ func TestLoggerMayAskForATokenAboutTheCache(t *testing.T) {
 	})
 }
 
+// A Logger asks for a token while a cached failure is logged again.
+func TestLoggerMayAskForATokenAboutACachedFailure(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var src *authsec.Source
+		logged := 0
+		src = endpointSource(t, authsectest.Answer(503, "", "Retry-After", "300"), func(c *authsec.Config) {
+			c.Logger = slog.New(badLogger{slog.NewTextHandler(io.Discard, nil), func() {
+				logged++
+				if _, err := src.Token(); err == nil {
+					t.Error("Token in the Logger: got no error")
+				}
+			}})
+		})
+		src.Token()
+		time.Sleep(10 * time.Second)
+		src.Refresh(t.Context()) // the same failure, cached until 310 s have passed
+		time.Sleep(295 * time.Second)
+		fetches := src.Stats().Fetches
+		src.Token()
+		if got := src.Stats().Fetches; logged != 2 || got != fetches {
+			t.Errorf("got %d records and %d fetches, want 2 records, the last of them without a fetch", logged, got-fetches)
+		}
+	})
+}
+
 // A Logger that hangs holds up the call that logs, and none of those that wait for
 // the same fetch.
 func TestLoggerThatHangsHoldsUpOneCall(t *testing.T) {

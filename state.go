@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type state struct {
 	life     lifecycle.State
 	grant    *grant                      // of life.Token
 	flight   *flight.Flight[landed]      // the fetch under way, if life.Fetching
+	given    [8]lifecycle.ID             // the last tokens in service, the newest first
 	rejected lifecycle.ID                // the latest token in service that an API rejected
 	budgets  map[string]lifecycle.Budget // by the API's host
 	landing  chan struct{}               // closed when the next fetch lands; nil: nobody waits for it
@@ -192,7 +194,19 @@ func (s *Source) publish() {
 		s.current.Store(nil)
 		return
 	}
+	if s.given[0] != s.life.Token.ID {
+		copy(s.given[1:], s.given[:])
+		s.given[0] = s.life.Token.ID
+	}
 	s.current.Store(&served{Token: s.life.Token, grant: s.grant})
+}
+
+// gave reports whether token is one of the last tokens in service.
+func (s *Source) gave(token string) bool {
+	id := lifecycle.NewID(token)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return id != noID && slices.Contains(s.given[:], id)
 }
 
 // land changes the state by the result of a fetch, and returns what to log.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/authsec-go/authsec"
 	"github.com/authsec-go/authsec/authsectest"
@@ -49,11 +50,25 @@ func TestATokenThatSomethingElseAddedGoesToNoOtherHost(t *testing.T) {
 				t.Errorf("%s: got %v, want an error that names the host", url, err)
 			}
 		}
+		// x/oauth2 keeps the token that the Source has replaced since.
+		srv.Delegate(authsectest.ClientID, authsectest.Delegation{})
+		if _, err := src.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Get("https://elsewhere.example.com/"); err == nil || !strings.Contains(err.Error(), "must not get the token") {
+			t.Errorf("with a replaced token: got %v, want an error", err)
+		}
+		srv.Revoke(authsectest.ClientID)
+		time.Sleep(2 * time.Second) // Refresh asks at most once a second
+		if _, err := src.Refresh(t.Context()); err == nil {
+			t.Fatal("got no error of Refresh, want ErrNotDelegated")
+		}
+		if _, err := client.Get("https://elsewhere.example.com/"); err == nil || !strings.Contains(err.Error(), "must not get the token") {
+			t.Errorf("without a token in service: got %v, want an error", err)
+		}
+
 		if len(base.calls) != 0 {
 			t.Fatalf("%d requests were sent, want none", len(base.calls))
-		}
-		if resp, err := client.Get(api); err != nil || resp.StatusCode != 200 {
-			t.Errorf("to the listed host: got %v, %v, want 200", resp, err)
 		}
 
 		// Another host's own credential passes.

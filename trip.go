@@ -61,14 +61,13 @@ func (x *trip) admit() error {
 	return nil
 }
 
-// carries reports whether a header has the token of Source, though this Transport has
-// not added it.
+// carries reports whether a header has one of the last tokens of Source, though this
+// Transport has not added it. The tokens of a Source that is not a *Source are unknown.
 func (p *prepared) carries(h http.Header) bool {
-	if !p.source.made() {
-		return false
-	}
-	c := p.source.current.Load()
-	return c != nil && slices.Contains(h["Authorization"], *c.bearer)
+	return p.source.made() && slices.ContainsFunc(h["Authorization"], func(v string) bool {
+		_, token, _ := strings.Cut(v, " ")
+		return p.source.gave(token)
+	})
 }
 
 // nextBody gets the body of the next attempt.

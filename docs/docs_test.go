@@ -41,7 +41,7 @@ func pages(t *testing.T) []string {
 	for i, page := range list {
 		list[i] = "docs/" + page
 	}
-	return append(list, "README.md", "examples/README.md")
+	return append(list, "README.md", "examples/README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 }
 
 func blocks(t *testing.T) []block {

@@ -102,13 +102,13 @@ func TestProgramsThatCallAnAPI(t *testing.T) {
 
 func TestMCP(t *testing.T) {
 	server := mcp.NewServer(&mcp.Implementation{Name: "billing", Version: "1"}, nil)
-	mcp.AddTool(server, &mcp.Tool{Name: "invoices"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
+	mcp.AddTool(server, &mcp.Tool{Name: "invoices", Description: "Lists invoices."}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "3 invoices"}}}, nil, nil
 	})
 	w := newWorld(t)
 	url := w.api(t, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, nil))
-	out, err := w.run(t, "mcp", "", "DOWNSTREAM_URL="+url)
-	if err != nil || out != "invoices: 3 invoices\n" {
+	out, err := w.run(t, "mcp", "", "DOWNSTREAM_URL="+url, "TOOL=invoices")
+	if err != nil || out != "invoices: Lists invoices.\n3 invoices\n" {
 		t.Errorf("got %q, %v, want the tool's answer", out, err)
 	}
 }

@@ -23,6 +23,9 @@ func TestAPI(t *testing.T) {
 	}
 	check("without a change", true, "since v0.1.0")
 
+	s.git("tag", "v0.1.0-rc.1")
+	check("a pre-release of that version", true, "since v0.1.0:")
+
 	s.write("a.go", "package authsec\n\nfunc F(int) {}\n\nfunc H() {}\n")
 	check("a function more", true, "H: added", "v0.1.1")
 

@@ -18,8 +18,8 @@ import (
 func TestDependabotKnowsEveryModule(t *testing.T) {
 	var config struct {
 		Updates []struct {
-			Ecosystem string `yaml:"package-ecosystem"`
-			Directory string
+			Ecosystem   string `yaml:"package-ecosystem"`
+			Directories []string
 		}
 	}
 	if err := yaml.Unmarshal([]byte(read(t, "../.github/dependabot.yml")), &config); err != nil {
@@ -28,7 +28,7 @@ func TestDependabotKnowsEveryModule(t *testing.T) {
 	var got, want []string
 	for _, u := range config.Updates {
 		if u.Ecosystem == "gomod" {
-			got = append(got, u.Directory)
+			got = append(got, u.Directories...)
 		}
 	}
 	for _, mod := range strings.Fields(must(t, "..", "scripts/modules")) {

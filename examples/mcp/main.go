@@ -1,7 +1,8 @@
 // Copyright 2026 The authsec Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command mcp calls the tools of a protected MCP server, whose URL is DOWNSTREAM_URL.
+// Command mcp lists the tools of a protected MCP server, whose URL is DOWNSTREAM_URL, and
+// calls the one that TOOL names, without arguments.
 package main
 
 import (
@@ -34,14 +35,19 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		result, err := session.CallTool(ctx, &mcp.CallToolParams{Name: tool.Name})
-		if err != nil {
-			log.Fatal(err)
-		}
-		for _, content := range result.Content {
-			if text, ok := content.(*mcp.TextContent); ok {
-				fmt.Printf("%s: %s\n", tool.Name, text.Text)
-			}
+		fmt.Printf("%s: %s\n", tool.Name, tool.Description)
+	}
+	name := os.Getenv("TOOL")
+	if name == "" {
+		return
+	}
+	result, err := session.CallTool(ctx, &mcp.CallToolParams{Name: name})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, content := range result.Content {
+		if text, ok := content.(*mcp.TextContent); ok {
+			fmt.Println(text.Text)
 		}
 	}
 }

@@ -5,7 +5,10 @@ package conn
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -34,6 +37,21 @@ func TestNewPingsAndLeavesTheDefaultAlone(t *testing.T) {
 	}
 	if Shared() != (other{}) {
 		t.Error("Shared: got another transport than the caller's http.DefaultTransport")
+	}
+}
+
+// A server whose certificate no root has signed gets no request.
+func TestCertificatesAreVerified(t *testing.T) {
+	requests := 0
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests++ }))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	for name, base := range map[string]http.RoundTripper{"New": New(), "Shared": Shared()} {
+		_, err := (&http.Client{Transport: base}).Get(srv.URL)
+		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok || requests != 0 {
+			t.Errorf("%s: got %v and %d requests, want a certificate that does not verify, and none", name, err, requests)
+		}
 	}
 }
 
