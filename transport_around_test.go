@@ -79,23 +79,3 @@ func TestATokenThatSomethingElseAddedGoesToNoOtherHost(t *testing.T) {
 		}
 	})
 }
-
-// A Base may change the URL of the request that it gets. This changes neither the
-// caller's request nor the next attempt.
-func TestBaseMayChangeItsURL(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		var schemes []string
-		base := baseFunc(func(req *http.Request) (*http.Response, error) {
-			schemes = append(schemes, req.URL.Scheme)
-			req.URL.Scheme = "wss"
-			return statuses(503).RoundTrip(req)
-		})
-		req := get(t, api)
-		if _, err := to(staticSource(), base, func(tr *authsec.Transport) { tr.Retry = authsec.RetryPolicy{} }).RoundTrip(req); err != nil {
-			t.Fatal(err)
-		}
-		if len(schemes) != 4 || schemes[1] != "https" || req.URL.Scheme != "https" {
-			t.Errorf("got the schemes %q, and %q in the caller's request, want https", schemes, req.URL.Scheme)
-		}
-	})
-}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -155,7 +154,6 @@ func (x *trip) retry(resp *http.Response, err error) (*http.Response, error) {
 // allocation. Requests share no values.
 type outgoing struct {
 	http.Request
-	url           url.URL // Base may modify it, as client-go's for WebSockets does
 	authorization [1]string
 }
 
@@ -163,14 +161,14 @@ type outgoing struct {
 func (x *trip) send(token bearer) (*http.Response, error) {
 	p, req := &x.t.ready, x.req
 	if token.value != "" || p.marks || x.bodies.Changed() {
-		out := &outgoing{Request: *x.req, url: *x.req.URL}
+		out := &outgoing{Request: *x.req}
 		req = &out.Request
 		if p.marks {
 			var unmark func()
 			*req, unmark = x.mark(x.req)
 			defer unmark()
 		}
-		req.URL, req.Body, req.GetBody = &out.url, x.body, x.getBody
+		req.Body, req.GetBody = x.body, x.getBody
 		if token.value != "" {
 			req.Header = maps.Clone(req.Header) // not its values: Base may not modify them
 			for key := range x.req.Header {
