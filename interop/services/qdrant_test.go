@@ -125,7 +125,7 @@ func points() *grpc.Server {
 	return server
 }
 
-// WithUnaryInterceptor takes the place of the library's own interceptor, which adds the
+// WithUnaryInterceptor replaces the library's own interceptor, which adds the
 // API key. WithChainUnaryInterceptor does not.
 func TestQdrantKeepsItsInterceptor(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -126,7 +126,7 @@ func TestRevivedSessionIsUsedOnceItHasBegun(t *testing.T) {
 	})
 }
 
-// TestHostsOwnSessionWins over the one that takes the place of a lost one.
+// TestHostsOwnSessionWins over the one that replaces a lost one.
 func TestHostsOwnSessionWins(t *testing.T) {
 	inBubble(t, func(req *http.Request, body string) *http.Response {
 		m, _ := parse([]byte(body))
